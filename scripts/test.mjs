@@ -1,0 +1,116 @@
+// `npm test`: sets up what is missing, checks the sources, runs every test, and ends with one line that counts.
+//
+//   npm test                      everything
+//   npm test -- --unit            one suite (--unit, --e2e; both may be given), without the checks
+//   npm test -- store/log         only test files whose path has this in it; other options go to vitest
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { elapsed } from './progress.mjs';
+import { run } from './process.mjs';
+import { BIN, environment, explain, ROOT, serverNode, setup } from './setup.mjs';
+
+const MINUTE_MS = 60_000;
+const CHECK_DEADLINE_MS = 5 * MINUTE_MS;
+const SUITES = [
+  { name: 'unit', deadlineMs: 15 * MINUTE_MS },
+  { name: 'e2e', deadlineMs: 60 * MINUTE_MS },
+];
+const CHECKS = [
+  { name: 'build', program: 'tsc', args: ['-b'] },
+  { name: 'lint', program: 'oxlint', args: ['--type-aware', '--deny-warnings'] },
+  { name: 'format', program: 'oxfmt', args: ['--check'] },
+  { name: 'knip', program: 'knip', args: [] },
+];
+
+/**
+ * What a vitest run counted. A file that could not be loaded, and a run that failed without naming a test,
+ * count as one failure each: they must not look like success.
+ * @param {string} file @param {number} code
+ * @returns {{passed: number, failed: number, skipped: number}}
+ */
+function count(file, code) {
+  const total = { passed: 0, failed: 0, skipped: 0 };
+  try {
+    /** @type {{testResults: {status: string, assertionResults: {status: string}[]}[]}} */
+    const report = JSON.parse(readFileSync(file, 'utf8'));
+    for (const suite of report.testResults) {
+      const failures = suite.assertionResults.filter((test) => test.status === 'failed').length;
+      total.passed += suite.assertionResults.filter((test) => test.status === 'passed').length;
+      total.failed += failures;
+      total.skipped += suite.assertionResults.filter(
+        (test) => !['passed', 'failed'].includes(test.status),
+      ).length;
+      if (suite.status === 'failed' && failures === 0) total.failed += 1;
+    }
+  } catch (error) {
+    console.error(`vitest left no report: ${String(error)}`);
+  }
+  if (code !== 0 && total.failed === 0) total.failed = 1;
+  return total;
+}
+
+/** @param {string} image @param {string[]} suites @param {string[]} passedOn @param {boolean} withChecks */
+async function runAll(image, suites, passedOn, withChecks) {
+  const summary = [];
+  const total = { passed: 0, failed: 0, skipped: 0 };
+  const env = { ...environment(), VMPULSE_GUEST_IMAGE: image };
+  const folder = mkdtempSync(join(tmpdir(), 'vmpulse-test-'));
+  let broken = false;
+  /** @param {string} name @param {string} program @param {string[]} args @param {number} deadlineMs */
+  const perform = async (name, program, args, deadlineMs) => {
+    console.log(`\n── ${name}`);
+    const since = performance.now();
+    const { code, timedOut } = await run(serverNode(), [join(BIN, program), ...args], {
+      deadlineMs,
+      cwd: ROOT,
+      env,
+    });
+    broken ||= code !== 0;
+    const words = timedOut ? `ended after ${deadlineMs / MINUTE_MS} minutes` : code === 0 ? 'ok' : 'FAILED';
+    return { code, words, time: elapsed(since) };
+  };
+  try {
+    for (const { name, program, args } of withChecks ? CHECKS : []) {
+      const { words, time } = await perform(name, program, args, CHECK_DEADLINE_MS);
+      summary.push(`${name.padEnd(8)}${words.padEnd(8)}${time}`);
+    }
+    for (const { name, deadlineMs } of SUITES.filter((suite) => suites.includes(suite.name))) {
+      const file = join(folder, `${name}.json`);
+      const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${file}`];
+      const args = ['run', '--project', name, '--passWithNoTests', ...reporters, ...passedOn];
+      const { code, words, time } = await perform(name, 'vitest', args, deadlineMs);
+      const { passed, failed, skipped } = count(file, code);
+      total.passed += passed;
+      total.failed += failed;
+      total.skipped += skipped;
+      summary.push(
+        `${name.padEnd(8)}${words.padEnd(8)}${time}  ${passed} passed, ${failed} failed, ${skipped} skipped`,
+      );
+    }
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+  if (total.passed + total.failed === 0) summary.push('no test ran');
+  return { summary, total, ok: !broken && total.failed === 0 && total.passed > 0 };
+}
+
+const names = SUITES.map((suite) => suite.name);
+const given = process.argv.slice(2);
+const chosen = names.filter((name) => given.includes(`--${name}`));
+const passedOn = given.filter((word) => !names.some((name) => word === `--${name}`));
+const suites = chosen.length > 0 ? chosen : names;
+
+let total = { passed: 0, failed: 0, skipped: 0 };
+process.exitCode = 1;
+try {
+  const since = performance.now();
+  const { image } = await setup({ image: given.length === 0 || suites.includes('e2e') });
+  const result = await runAll(image, suites, passedOn, given.length === 0);
+  total = result.total;
+  console.log(`\n── summary  ${elapsed(since)}\n${result.summary.join('\n')}\n`);
+  if (result.ok) process.exitCode = 0;
+} catch (error) {
+  explain(error);
+}
+console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
