@@ -1,0 +1,171 @@
+/**
+ * Events: numbered, durable facts. On the wire each is a CloudEvent 1.0. `eventTypes` is the closed list; with each
+ * type stand the original's numbers where it had them.
+ */
+import type { VmState } from './states.ts';
+import type { Evidence, StopCause, StopVerdict } from './verdict.ts';
+
+/** The original's numbers of an event type: script event, server event, machine event. */
+export interface OriginalNumbers {
+  /** `VMEventType`, the type scripts are attached to. */
+  readonly script?: number;
+  /** `VMVirtualServerEvent`: raised to sinks of the server. */
+  readonly server?: number;
+  /** `VMVirtualMachineEvents`: raised to sinks of the machine. */
+  readonly machine?: number;
+}
+
+/** Every event type with the original's numbers. */
+export const eventTypes: Record<keyof EventDataByType, OriginalNumbers> = {
+  /** The service began; `data.unclean` tells that it had not ended in order before. */
+  serviceStarted: { script: 0, server: 1 },
+  /** The service ends in order. */
+  serviceStopped: { script: 1, server: 1 },
+  /** A machine was made known to the server. */
+  vmCreated: {},
+  /** A machine was deleted; its name may be used again. */
+  vmDeleted: {},
+  /** A configuration value changed. */
+  configurationChanged: { machine: 6 },
+  /** A machine entered a state. */
+  stateChanged: { server: 2, machine: 1 },
+  /** A shutdown of the machine's hardware was asked for (power button). */
+  shutdownRequested: { machine: 2 },
+  /** The guest ended itself in order. */
+  turnedOffByGuest: { script: 6 },
+  /** The machine was reset, by its guest or from outside. */
+  guestReset: { script: 7, machine: 3 },
+  /** The guest's processor met a triple fault. */
+  tripleFault: { script: 9, machine: 4 },
+  /** First tick since the machine booted: it is watched from here on. */
+  heartbeatStarted: {},
+  /** The guest has stopped. */
+  heartbeatStopped: { script: 8, server: 4, machine: 5 },
+  /** Ticks are back after a heartbeatStopped. */
+  heartbeatResumed: {},
+  /** The guest runs, its additions do not. */
+  additionsStopped: {},
+  /** The additions are back. */
+  additionsResumed: {},
+  /** The guest cannot be judged: QEMU is stopped or stuck, or does not answer. */
+  visibilityLost: {},
+  /** The guest can be judged again. */
+  visibilityRegained: {},
+  /** An operation failed; `data.error` says why. */
+  taskFailed: { server: 3 },
+  /** Events could not be written for a time and some were lost; `data.lost` says how many. */
+  eventsLost: { server: 3 },
+};
+
+/** The type of an event, without the prefix it has on the wire. */
+export type EventType = keyof EventDataByType;
+
+/** Every event type. */
+export const eventTypeNames: readonly EventType[] = Object.keys(eventTypes) as EventType[];
+
+/** What comes before the type on the wire: `io.vmpulse.heartbeatStopped`. */
+export const eventTypePrefix = 'io.vmpulse.';
+
+/** A machine, as events name it. */
+export interface VmReference {
+  readonly id: string;
+  readonly name: string;
+}
+
+/** An error as events and tasks tell it. */
+export interface ErrorInfo {
+  readonly code: string;
+  /** `0xA0040206` */
+  readonly hresult: string;
+  /** What is wrong and what to do. */
+  readonly detail: string;
+}
+
+/** The data of each type, besides `vm` and the original's `eventType` number. Times of day are ISO 8601. */
+export interface EventDataByType {
+  serviceStarted: { messageId: number; version: string; pid: number; unclean: boolean };
+  serviceStopped: { messageId: number; reason: string };
+  vmCreated: { hypervisor: string };
+  vmDeleted: object;
+  configurationChanged: { key: string; value: unknown; effective: 'now' | 'nextStart' };
+  stateChanged: { state: VmState; stateCode: number; previousState: VmState };
+  shutdownRequested: { by: 'acpi' };
+  turnedOffByGuest: { reason: string };
+  guestReset: { reason: string; byGuest: boolean };
+  tripleFault: object;
+  heartbeatStarted: { source: 'ticker' | 'agent'; intervalMs: number; additionsVersion: string | null };
+  heartbeatStopped: { verdict: StopVerdict; cause: StopCause; evidence: Evidence; correlated?: true };
+  heartbeatResumed: { outageMs: number; stoppedSeq: number | null };
+  additionsStopped: { cause: 'silence' | 'portClosed' | 'bye'; evidence: Evidence };
+  additionsResumed: { outageMs: number };
+  visibilityLost: { reason: string; evidence: Evidence };
+  visibilityRegained: { outageMs: number };
+  taskFailed: { task: string; operation: string; messageId: number; error: ErrorInfo };
+  eventsLost: { lost: number; messageId: number; reason: string };
+}
+
+/** A fact before it has its number. `time` is the wall clock's, milliseconds since 1970. */
+export type EventDraft = {
+  [T in EventType]: { type: T; vm?: VmReference; timeMs: number; data: EventDataByType[T] };
+}[EventType];
+
+/** A numbered, durable fact, as CloudEvent 1.0 with `seq` as extension attribute. */
+export interface VmEvent<T extends EventType = EventType> {
+  readonly specversion: '1.0';
+  readonly id: string;
+  /** `/v1/server/<server id>` */
+  readonly source: string;
+  /** `io.vmpulse.` and the event type. */
+  readonly type: `${typeof eventTypePrefix}${T}`;
+  /** The machine's name, where the event concerns one. */
+  readonly subject?: string;
+  /** ISO 8601, UTC, milliseconds. */
+  readonly time: string;
+  readonly datacontenttype: 'application/json';
+  /** Per virtual server, gapless, from 1. */
+  readonly seq: number;
+  readonly data: EventDataByType[T] & {
+    readonly vm?: VmReference;
+    /** `VMEventType` of the original, where it has one. */
+    readonly eventType?: number;
+  };
+}
+
+/** The event's type without its prefix. */
+export function eventTypeOf(event: VmEvent): EventType {
+  return event.type.slice(eventTypePrefix.length) as EventType;
+}
+
+/** Narrows an event to one type, with the data that type carries. */
+export function isEvent<T extends EventType>(event: VmEvent, type: T): event is VmEvent<T> {
+  return event.type === `${eventTypePrefix}${type}`;
+}
+
+/** The CloudEvent of a draft that got its number. */
+export function toCloudEvent(draft: EventDraft, seq: number, serverId: string): VmEvent {
+  const numbers = eventTypes[draft.type];
+  return {
+    specversion: '1.0',
+    id: `${serverId}-${seq}`,
+    source: `/v1/server/${serverId}`,
+    type: `${eventTypePrefix}${draft.type}`,
+    ...(draft.vm === undefined ? {} : { subject: draft.vm.name }),
+    time: new Date(draft.timeMs).toISOString(),
+    datacontenttype: 'application/json',
+    seq,
+    data: {
+      ...(draft.vm === undefined ? {} : { vm: draft.vm }),
+      ...(numbers.script === undefined ? {} : { eventType: numbers.script }),
+      ...draft.data,
+    },
+  };
+}
+
+/** Numbers of the messages that OnServiceEvent and OnEventLogged tell (`logMessageID`). */
+export const messageIds = {
+  serviceStarted: 1,
+  serviceStopped: 2,
+  serviceStartedUnclean: 3,
+  taskFailed: 100,
+  eventsLost: 101,
+} as const;
