@@ -1,0 +1,332 @@
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
+import { constants, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+
+const script = fileURLToPath(new URL('vmpulse-ticker', import.meta.url));
+const shells = [['bash'], ['dash'], ['busybox', 'ash']] as const;
+const deadlineMs = 10_000;
+
+function runs(command: string, ...args: string[]): boolean {
+  return spawnSync(command, args, { stdio: 'ignore' }).status === 0;
+}
+
+const straceWorks = runs('strace', '-f', '-o', '/dev/null', 'true');
+
+/** A tick as it arrived; times in milliseconds, `atMs` on this process's clock. */
+interface Tick {
+  readonly seq: number;
+  readonly uptimeMs: number;
+  readonly atMs: number;
+}
+
+/** The host's end of a port (a named pipe here): the lines that arrived, and a way to await one. */
+class Port {
+  readonly path: string;
+  readonly lines: { readonly text: string; readonly atMs: number }[] = [];
+  readonly #wakers = new Set<() => void>();
+  #socket: Socket | undefined;
+  #fd = -1;
+  #partial = '';
+
+  constructor(directory: string) {
+    this.path = join(directory, 'port');
+    execFileSync('mkfifo', [this.path]);
+  }
+
+  /** Connects the host's side. It is opened for writing too, so that it outlives every ticker. */
+  connect(): void {
+    this.#fd = openSync(this.path, constants.O_RDWR | constants.O_NONBLOCK);
+    this.#socket = new Socket({ fd: this.#fd, readable: true, writable: false });
+    this.#socket.setEncoding('latin1');
+    this.#socket.on('data', (text: string) => {
+      const parts = (this.#partial + text).split('\n');
+      this.#partial = parts.pop() ?? '';
+      for (const part of parts) this.lines.push({ text: part, atMs: performance.now() });
+      for (const wake of this.#wakers) wake();
+    });
+  }
+
+  /** Stops reading and fills the pipe: the next write of the ticker blocks. */
+  async clog(): Promise<void> {
+    this.#socket?.pause();
+    const filler = Buffer.alloc(4096, '\n');
+    // A paused stream still takes a pipeful into its own buffer, so once is not enough.
+    for (let round = 0; round < 4; round += 1) {
+      try {
+        for (;;) writeSync(this.#fd, filler);
+      } catch (error) {
+        if (!(error instanceof Error && 'code' in error && error.code === 'EAGAIN')) throw error;
+      }
+      await elapse(10);
+    }
+  }
+
+  unclog(): void {
+    this.#socket?.resume();
+  }
+
+  close(): void {
+    this.#socket?.destroy();
+  }
+
+  ticks(): Tick[] {
+    return this.lines.flatMap(({ text, atMs }) => {
+      const match = /^tick (\d+) (\d+)$/.exec(text);
+      return match ? [{ seq: Number(match[1]), uptimeMs: Number(match[2]), atMs }] : [];
+    });
+  }
+
+  /** Resolves when `holds` does; rejects at the deadline with what has arrived. */
+  async until(holds: () => boolean): Promise<void> {
+    if (holds()) return;
+    await new Promise<void>((resolve, reject) => {
+      const check = (): void => {
+        if (!holds()) return;
+        clearTimeout(timer);
+        this.#wakers.delete(check);
+        resolve();
+      };
+      const timer = setTimeout(() => {
+        this.#wakers.delete(check);
+        reject(new Error(`not within ${deadlineMs} ms; arrived: ${JSON.stringify(this.lines)}`));
+      }, deadlineMs);
+      this.#wakers.add(check);
+    });
+  }
+}
+
+function uptimeMs(): number {
+  return Number(readFileSync('/proc/uptime', 'latin1').split(' ')[0]) * 1000;
+}
+
+/** Lets time pass where its passing is what is tested. */
+function elapse(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });
+}
+
+function ended(child: ChildProcess): Promise<number | null> {
+  if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve(child.exitCode);
+  return new Promise((resolve) => {
+    child.once('exit', resolve);
+  });
+}
+
+for (const shell of shells) {
+  const name = shell.join(' ');
+  describe.skipIf(!runs(shell[0], ...shell.slice(1), '-c', ':'))(`the ticker under ${name}`, () => {
+    let directory: string;
+    let port: Port;
+    let child: ChildProcess | undefined;
+
+    beforeEach(() => {
+      directory = mkdtempSync(join(tmpdir(), 'vmpulse-ticker-'));
+      port = new Port(directory);
+    });
+
+    afterEach(async () => {
+      if (child?.exitCode === null && child.signalCode === null) {
+        child.kill('SIGKILL');
+        await ended(child);
+      }
+      child = undefined;
+      port.close();
+      rmSync(directory, { recursive: true });
+    });
+
+    function start(args: string[], env: Record<string, string> = {}, before: string[] = []): ChildProcess {
+      const [command = '', ...rest] = [
+        ...before,
+        ...shell,
+        script,
+        '-c',
+        '/dev/null',
+        '-p',
+        port.path,
+        ...args,
+      ];
+      child = spawn(command, rest, {
+        // Without the variable dash would hand over to bash, and another shell than this would be tested.
+        env: { PATH: process.env['PATH'], RUNTIME_DIRECTORY: directory, VMPULSE_SHELL_CHOSEN: '1', ...env },
+        stdio: ['ignore', 'ignore', 'pipe'],
+      });
+      return child;
+    }
+
+    test('says hello, then ticks from 0 with the uptime of the machine', async () => {
+      port.connect();
+      const before = uptimeMs();
+      start(['-i', '100', '-n', 'web-1']);
+      await port.until(() => port.ticks().length >= 4);
+      expect(port.lines[0]?.text).toMatch(
+        /^hello v=1 version=\d+\.\d+\.\d+ interval_ms=100 os=[\w.%~-]+ host=web-1$/,
+      );
+      const ticks = port.ticks();
+      expect(ticks.map((tick) => tick.seq)).toEqual(ticks.map((_, index) => index));
+      for (const [index, tick] of ticks.entries()) {
+        expect(tick.uptimeMs).toBeGreaterThan(ticks[index - 1]?.uptimeMs ?? before - 20);
+        expect(tick.uptimeMs).toBeLessThanOrEqual(uptimeMs() + 20);
+      }
+    });
+
+    test('percent-encodes every byte that is not plain', async () => {
+      port.connect();
+      start(['-i', '100', '-n', 'bö %=/()\n\t$(id)`~*']);
+      await port.until(() => port.ticks().length >= 1);
+      const host = / host=(\S*)$/.exec(port.lines[0]?.text ?? '')?.[1] ?? '';
+      expect(host).toMatch(/^(?:[A-Za-z0-9._~-]|%[0-9A-F]{2})*$/);
+      expect(decodeURIComponent(host)).toBe('bö %=/()\n\t$(id)`~*');
+    });
+
+    test('keeps hello within 512 bytes and its escapes whole when the name is absurd', async () => {
+      port.connect();
+      start(['-i', '60000', '-n', 'ö /'.repeat(400)]);
+      await port.until(() => port.ticks().length >= 1);
+      const hello = port.lines[0]?.text ?? '';
+      expect(hello.length).toBeLessThan(512);
+      expect(hello).toMatch(/ host=(?:%C3%B6%20%2F)+(?:%[0-9A-F]{2}){0,3}$/);
+    });
+
+    test('keeps its rhythm: lateness of a tick does not move the next', async () => {
+      port.connect();
+      start(['-i', '100']);
+      await port.until(() => port.ticks().length >= 31);
+      const ticks = port.ticks();
+      const first = ticks[0]?.uptimeMs ?? 0;
+      const phases = ticks.map((tick) => (tick.uptimeMs - first) % 100);
+      // A sleep of 100 ms after each tick would be some 100 ms off after these 31.
+      expect(phases.filter((phase) => phase > 60).length).toBeLessThanOrEqual(3);
+      const mean = ((ticks.at(-1)?.uptimeMs ?? 0) - first) / 30;
+      expect(mean).toBeGreaterThan(97);
+      expect(mean).toBeLessThan(125);
+    });
+
+    test('says bye and ends when it is terminated', async () => {
+      port.connect();
+      const ticker = start(['-i', '60000'], { VMPULSE_REASON_FILE: join(directory, 'reason') });
+      await port.until(() => port.ticks().length >= 1);
+      ticker.kill('SIGTERM');
+      await port.until(() => port.lines.at(-1)?.text === 'bye stop');
+      expect(await ended(ticker)).toBe(0);
+    });
+
+    test.for(['reboot', 'shutdown'])(
+      'says bye %s when the stopping script leaves that reason',
+      async (reason) => {
+        port.connect();
+        const file = join(directory, 'reason');
+        const ticker = start(['-i', '100'], { VMPULSE_REASON_FILE: file });
+        await port.until(() => port.ticks().length >= 1);
+        writeFileSync(file, `${reason}\n`);
+        ticker.kill('SIGTERM');
+        await port.until(() => port.lines.at(-1)?.text === `bye ${reason}`);
+      },
+    );
+
+    test.for([
+      ['reboot.target', 'reboot'],
+      ['poweroff.target', 'shutdown'],
+      ['multi-user.target', 'stop'],
+    ] as const)('with a systemd job %s says bye %s', async ([target, reason]) => {
+      port.connect();
+      const systemctl = join(directory, 'systemctl');
+      writeFileSync(systemctl, `#!/bin/sh\necho " 12 ${target} start waiting"\n`, { mode: 0o755 });
+      const ticker = start(['-i', '100'], {
+        VMPULSE_SYSTEMCTL: systemctl,
+        VMPULSE_REASON_FILE: '/nonexistent',
+      });
+      await port.until(() => port.ticks().length >= 1);
+      ticker.kill('SIGTERM');
+      await port.until(() => port.lines.at(-1)?.text === `bye ${reason}`);
+    });
+
+    test('waits for a host that is not connected, and does not make up for missed ticks', async () => {
+      const ticker = start(['-i', '100']);
+      const started = uptimeMs();
+      // The pipe has no reader yet: opening it blocks, as a port's first write does.
+      await elapse(1000);
+      expect(ticker.exitCode).toBeNull();
+      port.connect();
+      await port.until(() => port.ticks().length >= 4);
+      expect(port.ticks()[0]?.uptimeMs).toBeGreaterThan(started + 900);
+    });
+
+    test('a write that was blocked is followed by a current tick, not by a burst', async () => {
+      port.connect();
+      start(['-i', '100']);
+      await port.until(() => port.ticks().length >= 2);
+      const seen = port.ticks().length;
+      await port.clog();
+      await elapse(1000);
+      const resumed = uptimeMs();
+      port.unclog();
+      await port.until(() => port.ticks().length >= seen + 5);
+      const later = port.ticks().filter((tick) => tick.uptimeMs >= resumed);
+      // What was written into the pipe or stood before it: at most a few lines, not the ten of that second.
+      expect(port.ticks().length - later.length - seen).toBeLessThanOrEqual(2);
+      expect((later[2]?.uptimeMs ?? 0) - (later[0]?.uptimeMs ?? 0)).toBeGreaterThan(120);
+    });
+
+    test('ends within its bound when the port takes nothing more', async () => {
+      port.connect();
+      const ticker = start(['-i', '100']);
+      await port.until(() => port.ticks().length >= 1);
+      await port.clog();
+      await elapse(250);
+      const asked = performance.now();
+      ticker.kill('SIGTERM');
+      await ended(ticker);
+      expect(performance.now() - asked).toBeLessThan(4000);
+    });
+
+    test('ends when it is terminated before the host has connected', async () => {
+      const ticker = start(['-i', '100']);
+      await elapse(400);
+      const asked = performance.now();
+      ticker.kill('SIGTERM');
+      await ended(ticker);
+      expect(performance.now() - asked).toBeLessThan(4000);
+    });
+
+    test('takes the interval from the configuration file, and a nonsensical one as the default', async () => {
+      port.connect();
+      const config = join(directory, 'config');
+      writeFileSync(config, '# a comment\nINTERVAL_MS="250"\nHOST=from-file\n$(touch /nonexistent)');
+      start(['-c', config]);
+      await port.until(() => port.ticks().length >= 1);
+      expect(port.lines[0]?.text).toMatch(/ interval_ms=250 .* host=from-file$/);
+    });
+
+    test.for([
+      ['5', '100'],
+      ['99999', '60000'],
+      ['0500', '500'],
+      ['soon', '1000'],
+      ['', '1000'],
+    ] as const)('an interval of "%s" becomes %s', async ([given, used]) => {
+      port.connect();
+      start([], { INTERVAL_MS: given });
+      await port.until(() => port.ticks().length >= 1);
+      expect(port.lines[0]?.text).toContain(` interval_ms=${used} `);
+    });
+
+    test.skipIf(!straceWorks || name === 'dash')('starts no process for a tick', async () => {
+      port.connect();
+      const trace = join(directory, 'trace');
+      const ticker = start(['-i', '100'], {}, ['strace', '-f', '-o', trace, '-e', 'trace=process,write']);
+      await port.until(() => port.ticks().length >= 8);
+      ticker.kill('SIGKILL');
+      await ended(ticker);
+      const calls = readFileSync(trace, 'latin1').split('\n');
+      const at = (text: string): number => calls.findIndex((call) => call.includes(text));
+      const between = calls.slice(at('"tick 0 '), at('"tick 6 '));
+      expect(between.length).toBeGreaterThanOrEqual(6);
+      expect(between.filter((call) => /\b(?:clone3?|v?fork|execve)\(/.test(call))).toEqual([]);
+    });
+  });
+}
