@@ -1,0 +1,160 @@
+/** Every bound of the server: value, unit (in the name), reason. What happens at a bound is said where it is kept. */
+
+/** Longest line of the ticker's protocol, bytes, newline included (the protocol's own bound). */
+export const maxTickLineBytes = 512;
+/** Input read from one tick port in one turn before others get theirs: a flooding guest delays nobody. */
+export const maxTickBytesPerTurn: number = 16_384;
+/** Longest JSON line taken from QMP, bytes: query-blockstats of 24 disks is below 100 KiB. */
+export const maxQmpLineBytes: number = 4 * 1024 * 1024;
+/** Commands waiting for one QMP connection; more are refused with VM_E_OUT_OF_RESOURCE. */
+export const maxQmpQueue = 64;
+/** Deadline of an ordinary QMP command. */
+export const qmpCommandTimeoutMs: number = 5_000;
+/** How long QEMU may take from spawn to an answering QMP. Slow disks and 1,000 starts at once are within it. */
+export const qemuStartTimeoutMs: number = 30_000;
+/** How long a QEMU told to quit may take before it gets SIGKILL. */
+export const qemuQuitTimeoutMs: number = 10_000;
+/** What is kept of QEMU's stderr for an error message, bytes. */
+export const maxStderrBytes: number = 4_096;
+/** Serial log at which its head is cut off, bytes; a guest can write without end. */
+export const maxSerialLogBytes: number = 16 * 1024 * 1024;
+/** What a cut serial log keeps of its end, bytes. */
+export const keptSerialLogBytes: number = 256 * 1024;
+/** Longest answer taken from a guest agent, bytes. */
+export const maxAgentLineBytes: number = 1024 * 1024;
+/** Deadline of an ordinary guest agent command. */
+export const agentCommandTimeoutMs: number = 5_000;
+/** Witnesses answer together within this; one that does not is recorded as silent. */
+export const witnessTimeoutMs = 50;
+/** Machines one server takes. The registry is sized for it: 16 Mi slots of typed arrays are about 1.5 GB. */
+export const maxMachines: number = 10_000;
+/** Events that wait for the log while it cannot be written; more are dropped, counted, and told as eventsLost. */
+export const maxPendingEvents: number = 50_000;
+/** Events written in one transaction. */
+export const maxEventBatch: number = 1_000;
+/** Rows read at once while a stream catches up. */
+export const maxEventPage: number = 1_000;
+/** Unsent bytes of one event stream at which its reader is disconnected (it resumes by Last-Event-ID). */
+export const maxStreamBufferBytes: number = 1024 * 1024;
+/** Event streams open at once; more are refused with VMPULSE_E_TOO_MANY_STREAMS. */
+export const maxStreams: number = 1_000;
+/** A comment goes out on a stream that was idle for this long, so that a dead connection is noticed. */
+export const streamHeartbeatMs: number = 15_000;
+/** Largest request body, bytes. */
+export const maxRequestBytes: number = 1024 * 1024;
+/** Ended tasks kept for reading. */
+export const maxEndedTasks: number = 1_000;
+/** Longest path a Unix socket address takes, bytes (`sockaddr_un.sun_path` less its final NUL). */
+export const maxSocketPathBytes = 107;
+/** Events of a machine kept until its listener is set; past it the oldest is forgotten. */
+export const maxEarlyHypervisorEvents = 256;
+/** A QEMU that said nothing for this long is asked for its status, so that a stuck one is noticed. */
+export const qmpKeepaliveMs: number = 5_000;
+/** How long it may take to answer that before `connectionLost` is raised. */
+export const qmpKeepaliveTimeoutMs: number = 2_000;
+/** Machines whose processes are looked for at once when the service starts: 1,000 are found within a second. */
+export const maxParallelAdoptions = 64;
+/** The service is ready though a process was not found out about within this; looking for it goes on beside. */
+export const adoptionTimeoutMs: number = 10_000;
+/** Pauses between attempts to find out about a machine's process: doubled from the first to the second. */
+export const adoptionRetryMs: { readonly first: number; readonly longest: number } = {
+  first: 1_000,
+  longest: 30_000,
+};
+/** Machines started at once by autostart: booting is heavy on disks. */
+export const maxParallelAutostarts = 4;
+/** Machines saved or shut down at once when the service stops: saving is heavy on disks. */
+export const maxParallelQuits = 8;
+/** How long an orderly stop of the service may take in all; machines not done by then are left running. */
+export const serviceStopTimeoutMs: number = 80_000;
+/** How long a guest asked to shut down may take until the task ends with VM_E_TIMED_OUT. */
+export const guestShutdownTimeoutMs: number = 120_000;
+/** How long a file a machine needs may take to be looked at: network file systems hang. */
+export const fileCheckTimeoutMs: number = 5_000;
+/** How long a request that must be durable waits for the log. */
+export const durableAppendTimeoutMs: number = 5_000;
+/** How long an ended task waits for its events to be durable before it shows as complete all the same. */
+export const taskDurabilityTimeoutMs: number = 1_000;
+/** How often what was learned of running guests is compared with what is stored. */
+export const memorySweepMs: number = 5_000;
+/** How often the time of the last tick is stored, where nothing else of the record changed. */
+export const memorySaveMs: number = 60_000;
+/** Records written together by one sweep, so that a sweep never fills the log's queue. */
+export const maxSweepWrites = 100;
+/** Longest name that suggestions are looked up for, characters: the distance costs its square. */
+export const maxSuggestionLength = 256;
+/** Longest text kept of what a guest says of itself, characters. */
+export const maxGuestTextLength = 256;
+/** How often a machine's serial log and QEMU's stderr are looked at for their size. */
+export const logCheckMs: number = 10_000;
+/** QEMU's stderr file at which its head is cut off, bytes. */
+export const maxStderrLogBytes: number = 1024 * 1024;
+/** First pause between attempts to reach QEMU's monitor again, or to see whether a process is gone; it doubles. */
+export const reconnectMinMs = 1;
+/** The longest of these pauses: a monitor that answers again is seen within it. */
+export const reconnectMaxMs: number = 1_000;
+/** A monitor connection that broke is told as lost after this; a process about to be gone is told as exited instead. */
+export const connectionGraceMs = 250;
+/** Longest time a machine's state may take to be written or read; progress is reported meanwhile. */
+export const saveTimeoutMs: number = 3_600_000;
+/** How often a save or a restore is asked for its progress. */
+export const saveProgressMs = 100;
+/** How long a cancelled save may take until the guest runs again. */
+export const saveCancelTimeoutMs: number = 30_000;
+/** How long the accelerator probe's tiny guest may take. */
+export const probeTimeoutMs: number = 5_000;
+/** How long the last bytes of a saved state may take to its file after QEMU wrote them to its pipe. */
+export const saveFinishTimeoutMs: number = 10_000;
+/** How long that guest, once it runs, may take for work that a processor does in 20 ms; the host may be loaded. */
+export const probeWorkTimeoutMs: number = 2_000;
+/** Longest request head, bytes: a name of 256 characters, percent-encoded, is below 4 KiB. */
+export const maxHttpHeadBytes: number = 16 * 1024;
+/** Longest `{vm}` in a path, characters: 256 characters of four UTF-8 bytes, percent-encoded. */
+export const maxPathParameterLength: number = 3 * 4 * 256;
+/** A request head must have come within this; a client that dribbles (slowloris) is cut off. */
+export const httpHeadTimeoutMs: number = 10_000;
+/** A whole request must have come within this. */
+export const httpRequestTimeoutMs: number = 30_000;
+/** How often connections are checked against the two above. */
+export const httpConnectionCheckMs: number = 2_000;
+/** An idle kept-alive connection is closed after this; longer than the pause of a scraper or a proxy. */
+export const httpKeepAliveTimeoutMs: number = 65_000;
+/** A connection on which neither side sent a byte for this is cut off (streams have their own bound). */
+export const httpIdleTimeoutMs: number = 90_000;
+/** A TLS handshake must end within this. */
+export const tlsHandshakeTimeoutMs: number = 10_000;
+/** Connections of one listener; more are closed at once. Twice the streams, so that ordinary requests find a place. */
+export const maxHttpConnections: number = 2_048;
+/** How long an answer may wait for the service, below what clients wait. */
+export const httpAnswerTimeoutMs: number = 25_000;
+/** Events of one page at most. */
+export const maxPageEvents: number = 1_000;
+/** Events of one page where the client does not say how many. */
+export const defaultPageEvents: number = 100;
+/** Values that one filter of the event list takes: there are fewer types. */
+export const maxFilterValues = 64;
+/** Nesting of a request's JSON: a configuration has 4 levels. */
+export const maxJsonDepth = 16;
+/** Bytes gathered for one write on an event stream; above it the stream waits for its reader. */
+export const streamWriteBytes: number = 64 * 1024;
+/** Bytes a stream writes before others get their turn: a stream that catches up delays nobody. */
+export const streamTurnBytes: number = 256 * 1024;
+/** A stream whose reader took nothing for this is cut off; it resumes by Last-Event-ID. */
+export const streamStallTimeoutMs: number = 20_000;
+/** What a browser is told to wait before it reconnects a stream. */
+export const streamRetryMs = 1_000;
+/** What a client refused at the bound of streams is told to wait, seconds. */
+export const streamRetryAfterSeconds = 10;
+/** Frames of the newest events kept to be sent to every stream: a burst of some batches is within it. */
+export const maxCachedFrames: number = 4_096;
+/** A larger frame is made anew for each stream: the cache stays below 64 MiB. */
+export const maxCachedFrameBytes: number = 16 * 1024;
+/** How long closing waits for requests under way. */
+export const httpCloseTimeoutMs: number = 3_000;
+/** How long one waits for whoever may hold the Unix socket. */
+export const socketProbeTimeoutMs: number = 1_000;
+/** Events a stream holds while its reader takes the ones before. */
+export const streamPageEvents = 250;
+
+/** A reset within this of the one before is the firmware's part of it; see docs/adr/0009-resets-of-the-firmware.md. */
+export const firmwareResetMs: number = 3_000;

@@ -1,0 +1,79 @@
+/** What is stored of a machine, and the port that stores it. One writer with the event log, so that both agree. */
+import type { CompleteVmConfiguration, EventType, StopVerdict, VmState } from '@vmpulse/wire';
+import type { ProcessRecord } from './hypervisor/hypervisor.ts';
+
+/** A lasting condition of a machine: opened by one event, closed by another. Open at most once at a time. */
+export type Condition = 'heartbeatStopped' | 'additionsStopped' | 'visibilityLost';
+
+/** Which event opens and which closes a condition; vmDeleted closes all. */
+export const conditionRules: Record<Condition, { readonly opens: EventType; readonly closes: EventType }> = {
+  heartbeatStopped: { opens: 'heartbeatStopped', closes: 'heartbeatResumed' },
+  additionsStopped: { opens: 'additionsStopped', closes: 'additionsResumed' },
+  visibilityLost: { opens: 'visibilityLost', closes: 'visibilityRegained' },
+};
+
+/** A condition that is open. */
+export interface OpenCondition {
+  readonly condition: Condition;
+  /** seq of the event that opened it. */
+  readonly seq: number;
+  /** Wall time of that event, ms since 1970. */
+  readonly sinceMs: number;
+  /** Of a heartbeatStopped: its verdict, where the event is still kept. */
+  readonly verdict?: StopVerdict;
+}
+
+/** What the monitor wants to know again after a restart. Learned, bounded, never needed to be right. */
+export interface WatchMemory {
+  /** Ticks came since the present process booted: silence counts. */
+  readonly armed: boolean;
+  /** Interval its ticker last said, ms. */
+  readonly intervalMs: number | null;
+  /** Wall time of the last known tick, ms since 1970 (saved now and then, not for each tick). */
+  readonly lastTickWallMs: number | null;
+  /** Durations of its last boots, ms, newest last, at most 8. */
+  readonly bootMs: readonly number[];
+}
+
+/** What the guest's additions told, kept when it is off. */
+export interface AdditionsRecord {
+  readonly version: string | null;
+  readonly osName: string | null;
+  readonly computerName: string | null;
+}
+
+/** A machine as stored. */
+export interface MachineRecord {
+  readonly id: string;
+  readonly hypervisor: 'qemu' | 'libvirt' | 'fake';
+  readonly configuration: CompleteVmConfiguration;
+  /** Configuration the present process was started with; null when off. */
+  readonly activeConfiguration: CompleteVmConfiguration | null;
+  readonly createdMs: number;
+  readonly process: ProcessRecord | null;
+  /** Ran when the service last stopped in order (for autostart ifRunningAtQuit). */
+  readonly runningAtQuit: boolean;
+  readonly additions: AdditionsRecord;
+  readonly watch: WatchMemory;
+}
+
+/** A machine as loaded: with what the log's events made of it. */
+export interface StoredMachine {
+  readonly record: MachineRecord;
+  /** State of the last stateChanged event; turnedOff when there was none. */
+  readonly state: VmState;
+  readonly conditions: readonly OpenCondition[];
+}
+
+/** A write that belongs to an event. */
+export type MachineEffect = { readonly put: MachineRecord } | { readonly remove: string };
+
+/** Stored machines. Writes are ordered with the event log's appends. */
+export interface MachineStore {
+  loadMachines(): Promise<StoredMachine[]>;
+  /** Resolves when durable. Errors: VMPULSE_E_LOG_UNAVAILABLE. */
+  putMachine(record: MachineRecord): Promise<void>;
+  /** A value of the server's own (`cleanStop`, ...): null when never set. */
+  getValue(key: string): Promise<string | null>;
+  setValue(key: string, value: string): Promise<void>;
+}

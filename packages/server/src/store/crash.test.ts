@@ -1,0 +1,98 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+import { lockDirectory } from './data-directory.ts';
+import { Writer } from './writer.ts';
+
+const child = fileURLToPath(new URL('../../../../test/support/append-until-killed.ts', import.meta.url));
+
+/** Lets a process append, kills it `afterMs` after its first durable event, and returns what it told. */
+async function appendAndKill(
+  mode: string,
+  directory: string,
+  round: number,
+  afterMs: number,
+): Promise<string[]> {
+  const appender = spawn(process.execPath, [child, mode, directory, String(round)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let told = '';
+  appender.stdout.setEncoding('utf8');
+  appender.stdout.on('data', (text: string) => {
+    if (told === '') setTimeout(() => appender.kill('SIGKILL'), afterMs);
+    told += text;
+  });
+  await once(appender, 'close');
+  expect(appender.signalCode).toBe('SIGKILL');
+  return told.split('\n').slice(0, -1);
+}
+
+interface Row {
+  seq: number;
+  tag: string;
+}
+
+/** Opens the database as the next start does and returns what it holds after `after`. */
+function reopen(directory: string, after: number): { rows: Row[]; last: number } {
+  // The kernel took the lock back with the process.
+  lockDirectory(directory).release();
+  const file = join(directory, 'vmpulse.db');
+  const writer = new Writer(file);
+  const { lastSeq } = writer.bounds();
+  const db = new DatabaseSync(file, { readOnly: true });
+  const rows = db
+    .prepare("SELECT seq, data ->> 'reason' AS tag FROM events WHERE seq > ? ORDER BY seq")
+    .all(after);
+  const count = Number(db.prepare('SELECT count(*) AS n FROM events').get()?.['n']);
+  expect(count).toBe(lastSeq);
+  db.close();
+  writer.close();
+  return { rows: rows as unknown as Row[], last: lastSeq };
+}
+
+async function killRounds(mode: string, rounds: number): Promise<number> {
+  const directory = mkdtempSync(join(tmpdir(), 'vmpulse-kill-'));
+  try {
+    let last = 0;
+    for (let round = 0; round < rounds; round += 1) {
+      // Irregular, from at once to some dozens of commits.
+      const told = await appendAndKill(mode, directory, round, (round * 7919) % 41);
+      const found = reopen(directory, last);
+      expect(found.rows.map(({ seq }) => seq)).toEqual(found.rows.map((_, index) => last + 1 + index));
+      const stored = new Map(found.rows.map(({ seq, tag }) => [seq, tag]));
+      expect(told.length).toBeGreaterThan(0);
+      for (const line of told) {
+        const [seq, tag] = line.split(' ');
+        expect(stored.get(Number(seq))).toBe(tag);
+      }
+      last = found.last;
+    }
+    const db = new DatabaseSync(join(directory, 'vmpulse.db'));
+    expect(db.prepare('PRAGMA integrity_check').get()).toEqual({ integrity_check: 'ok' });
+    db.close();
+    return last;
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
+
+test(
+  'kill -9 of the writer in 80 rounds loses and doubles nothing it called durable',
+  { timeout: 120_000 },
+  async () => {
+    expect(await killRounds('writer', 80)).toBeGreaterThan(100);
+  },
+);
+
+test(
+  'kill -9 of the whole store in 20 rounds loses and doubles nothing either',
+  { timeout: 120_000 },
+  async () => {
+    expect(await killRounds('store', 20)).toBeGreaterThan(50);
+  },
+);

@@ -1,0 +1,59 @@
+/** Drafts and effects as the writer's thread gets them. What cannot be stored is refused here, before it can queue. */
+import { type EventDraft, VmError, eventTypes } from '@vmpulse/wire';
+import type { MachineEffect } from '../machine-record.ts';
+import type { EventRow, RowEffect, WriteItem } from './protocol.ts';
+import { maxStoredJsonBytes } from './store-limits.ts';
+
+/** Times that a Date can hold, ms. */
+const maxTimeMs = 8.64e15;
+
+function toJson(value: unknown, what: string): string {
+  let json: string | undefined;
+  try {
+    json = JSON.stringify(value);
+  } catch (error) {
+    throw new VmError('E_INVALIDARG', `${what} is no JSON.`, { cause: error });
+  }
+  if (json === undefined) throw new VmError('E_INVALIDARG', `${what} is no JSON.`);
+  if (json.length > maxStoredJsonBytes) {
+    throw new VmError('E_INVALIDARG', `${what} is longer than ${maxStoredJsonBytes} bytes.`);
+  }
+  return json;
+}
+
+/** An effect that a caller gives with an event. Errors: E_INVALIDARG. */
+export function encodeEffect(effect: MachineEffect): RowEffect {
+  if ('remove' in effect) return { op: 'remove', vmId: effect.remove };
+  return { op: 'put', vmId: effect.put.id, record: toJson(effect.put, 'The machine') };
+}
+
+/** An event with all that it means for the stored machine. Errors: E_INVALIDARG. */
+export function encodeEvent(
+  draft: EventDraft,
+  effect?: MachineEffect,
+): WriteItem & { readonly event: EventRow } {
+  if (!(draft.type in eventTypes)) throw new VmError('E_INVALIDARG', `There is no event type ${draft.type}.`);
+  if (!(Math.abs(draft.timeMs) <= maxTimeMs)) {
+    throw new VmError('E_INVALIDARG', `The time ${draft.timeMs} of a ${draft.type} is no time.`);
+  }
+  const effects: RowEffect[] = [];
+  if (draft.type === 'stateChanged' && draft.vm !== undefined) {
+    effects.push({ op: 'state', vmId: draft.vm.id, state: draft.data.state });
+  }
+  if (effect !== undefined) effects.push(encodeEffect(effect));
+  const event: EventRow = {
+    type: draft.type,
+    vmId: draft.vm?.id ?? null,
+    vmName: draft.vm?.name ?? null,
+    timeMs: Math.trunc(draft.timeMs),
+    data: toJson(draft.data, `The data of a ${draft.type}`),
+  };
+  return { event, effects };
+}
+
+/** JSON in an item, bytes (UTF-16 units: near enough for a bound). */
+export function itemBytes({ event, effects }: WriteItem): number {
+  let bytes = event?.data.length ?? 0;
+  for (const effect of effects) if (effect.op === 'put') bytes += effect.record.length;
+  return bytes;
+}

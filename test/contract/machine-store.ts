@@ -1,0 +1,106 @@
+/** What every store of machines does with the log it belongs to: the second part of the event log's contract. */
+import type { EventDraft } from '@vmpulse/wire';
+import { describe, expect, test } from 'vitest';
+import type { EventLogFixture } from './event-log.ts';
+import {
+  machineRecord,
+  machineReference,
+  resumedDraft,
+  runningDraft,
+  stoppedDraft,
+  testTimeMs,
+} from '../support/machines.ts';
+
+/** Registers the part about machines. `start` opens the log under test. */
+export function describeMachines(start: () => Promise<EventLogFixture>): void {
+  describe('machines', () => {
+    test('are stored with the event, changed by it, and removed by it', async () => {
+      const { log } = await start();
+      const created = (n: number): EventDraft => ({
+        type: 'vmCreated',
+        vm: machineReference(n),
+        timeMs: testTimeMs,
+        data: { hypervisor: 'fake' },
+      });
+      await log.append(created(1), { put: machineRecord(1) });
+      await log.append(created(2), { put: machineRecord(2) });
+      await log.putMachine(machineRecord(2, { runningAtQuit: true }));
+      await log.append(runningDraft(1));
+      expect(await log.loadMachines()).toEqual([
+        { record: machineRecord(1), state: 'running', conditions: [] },
+        { record: machineRecord(2, { runningAtQuit: true }), state: 'turnedOff', conditions: [] },
+      ]);
+      const deleted: EventDraft = {
+        type: 'vmDeleted',
+        vm: machineReference(1),
+        timeMs: testTimeMs,
+        data: {},
+      };
+      await log.append(deleted, { remove: machineReference(1).id });
+      expect((await log.loadMachines()).map(({ record }) => record.id)).toEqual([machineReference(2).id]);
+      // The same id anew begins anew.
+      await log.putMachine(machineRecord(1));
+      expect((await log.loadMachines())[0]).toEqual({
+        record: machineRecord(1),
+        state: 'turnedOff',
+        conditions: [],
+      });
+    });
+
+    test('have the state and conditions of their id, also of events from before they were stored', async () => {
+      const { log } = await start();
+      await log.append(runningDraft(1));
+      await log.append(stoppedDraft(1));
+      await log.putMachine(machineRecord(1));
+      expect(await log.loadMachines()).toMatchObject([
+        { state: 'running', conditions: [{ condition: 'heartbeatStopped', seq: 2 }] },
+      ]);
+    });
+
+    test('have a condition open once: the first opening counts, closing what is not open does nothing', async () => {
+      const { log } = await start();
+      const { evidence } = stoppedDraft(1).data as { evidence: never };
+      const vm = machineReference(1);
+      await log.putMachine(machineRecord(1));
+      const conditions = async (): Promise<unknown> =>
+        (await log.loadMachines())[0]?.conditions.map(({ condition, seq }) => [condition, seq]);
+      await log.append(resumedDraft(1));
+      expect(await conditions()).toEqual([]);
+      await log.append(stoppedDraft(1, testTimeMs + 1));
+      await log.append(stoppedDraft(1, testTimeMs + 2));
+      await log.append({
+        type: 'visibilityLost',
+        vm,
+        timeMs: testTimeMs,
+        data: { reason: 'stopped', evidence },
+      });
+      await log.append({
+        type: 'additionsStopped',
+        vm,
+        timeMs: testTimeMs,
+        data: { cause: 'bye', evidence },
+      });
+      await log.append(stoppedDraft(2));
+      expect(await conditions()).toEqual([
+        ['heartbeatStopped', 2],
+        ['visibilityLost', 4],
+        ['additionsStopped', 5],
+      ]);
+      expect((await log.loadMachines())[0]?.conditions[0]?.sinceMs).toBe(testTimeMs + 1);
+      await log.append(resumedDraft(1));
+      await log.append({ type: 'visibilityRegained', vm, timeMs: testTimeMs, data: { outageMs: 1 } });
+      expect(await conditions()).toEqual([['additionsStopped', 5]]);
+      await log.append({ type: 'vmDeleted', vm, timeMs: testTimeMs, data: {} });
+      expect(await conditions()).toEqual([]);
+    });
+
+    test('keep values of the server', async () => {
+      const { log } = await start();
+      expect(await log.getValue('cleanStop')).toBeNull();
+      await log.setValue('cleanStop', 'yes');
+      await log.setValue('cleanStop', 'no');
+      expect(await log.getValue('cleanStop')).toBe('no');
+      expect(log.state().lastSeq).toBe(0);
+    });
+  });
+}

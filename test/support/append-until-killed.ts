@@ -1,0 +1,67 @@
+/**
+ * Run as a process of its own: appends events as fast as it can and tells on stdout, one line each, what it was told is
+ * durable, until it is killed. Arguments: `writer` (the writer alone) or `store` (all of it), directory, round.
+ */
+import { writeSync } from 'node:fs';
+import { registerHooks } from 'node:module';
+import { join } from 'node:path';
+
+// From the sources, so that no build is needed.
+const wire = new URL('../../packages/wire/src/index.ts', import.meta.url).href;
+registerHooks({
+  resolve: (specifier, context, next) => next(specifier === '@vmpulse/wire' ? wire : specifier, context),
+});
+
+const [, , mode, directory = '', round = ''] = process.argv;
+
+/** One line, whole: a pipe takes less than 4 KiB at once or not at all, and not at all while its reader is behind. */
+function tell(seq: number, tag: string): void {
+  for (;;) {
+    try {
+      writeSync(1, `${seq} ${tag}\n`);
+      return;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+    }
+  }
+}
+
+async function runWriter(): Promise<void> {
+  const { Writer } = await import('../../packages/server/src/store/writer.ts');
+  const writer = new Writer(join(directory, 'vmpulse.db'));
+  for (let batch = 0; ; batch += 1) {
+    const tags = Array.from({ length: 1 + (batch % 7) }, (_, index) => `${round}-${batch}-${index}`);
+    const items = tags.map((tag) => ({
+      event: {
+        type: 'serviceStopped',
+        vmId: null,
+        vmName: null,
+        timeMs: 0,
+        data: JSON.stringify({ reason: tag }),
+      },
+      effects: [{ op: 'value' as const, key: 'last', value: tag }],
+    }));
+    const { firstSeq } = writer.write({ items, afterSeq: null });
+    for (const [index, tag] of tags.entries()) tell(firstSeq + index, tag);
+  }
+}
+
+async function runStore(): Promise<void> {
+  const { SqliteStore } = await import('../../packages/server/src/store/sqlite-store.ts');
+  const { SystemClock } = await import('../../packages/server/src/clock.ts');
+  const store = await SqliteStore.open(directory, { clock: new SystemClock() });
+  const loop = async (lane: number): Promise<void> => {
+    for (let n = 0; ; n += 1) {
+      const reason = `${round}-${lane}-${n}`;
+      const event = await store.append({
+        type: 'serviceStopped',
+        timeMs: Date.now(),
+        data: { messageId: 2, reason },
+      });
+      tell(event.seq, reason);
+    }
+  };
+  await Promise.all([0, 1, 2, 3, 4].map(loop));
+}
+
+await (mode === 'store' ? runStore() : runWriter());
