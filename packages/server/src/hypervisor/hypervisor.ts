@@ -1,0 +1,177 @@
+/**
+ * What runs machines, as a port. Adapters: qemu/ (vmpulse starts the process), fake.ts (scripted, for tests).
+ * One contract suite runs against each (test/contract/hypervisor.ts).
+ */
+import type { CompleteVmConfiguration } from '@vmpulse/wire';
+
+/** QEMU's run state as the monitor needs it. */
+export type RunState =
+  | 'running'
+  | 'paused'
+  | 'saving'
+  | 'restoring'
+  | 'shutdown'
+  | 'panicked'
+  | 'internalError'
+  | 'ioError'
+  | 'watchdog'
+  | 'suspended'
+  | 'preparing'
+  | 'other';
+
+/** What a hypervisor tells by itself. `atMs` is monotonic time of receipt. Handlers record; they never block. */
+export type HypervisorEvent = { readonly atMs: number } &
+  /** The process is gone; once, and last. Both null for an adopted process: only its parent is told how it ended. */
+  (
+    | { kind: 'exited'; exitCode: number | null; signal: string | null; stderr: string }
+    | { kind: 'panicked'; action: string; detail: string | null }
+    /** The guest writes its own crash dump: wait. */
+    | { kind: 'crashLoaded' }
+    | { kind: 'shutdown'; byGuest: boolean; reason: string }
+    /** Firmware that boots warm may reset the machine again: several come within a second, the later by guest. */
+    | { kind: 'reset'; byGuest: boolean; reason: string }
+    | { kind: 'powerButton' }
+    | { kind: 'watchdog'; action: string }
+    | { kind: 'stopped' }
+    | { kind: 'resumed' }
+    /** The guest went to sleep (S3), or woke. */
+    | { kind: 'suspended' }
+    | { kind: 'wakeup' }
+    | { kind: 'ioError'; device: string; action: string }
+    | { kind: 'memoryFailure'; recipient: string; action: string }
+    /** The guest opened or closed one of its virtio-serial ports. */
+    | { kind: 'port'; port: 'heartbeat' | 'agent'; open: boolean }
+    /** QMP does not answer or its connection broke while the process lives; reconnecting goes on. */
+    | { kind: 'connectionLost'; reason: string }
+    | { kind: 'connectionRegained'; runState: RunState }
+  );
+
+/** How to find a machine's process again after the service was restarted; stored with the machine. */
+export interface ProcessRecord {
+  readonly pid: number;
+  /** Field 22 of /proc/pid/stat: with the pid and the boot id it names one process for all time. */
+  readonly startTicks: number;
+  readonly bootId: string;
+  /** Machine directory, absolute. */
+  readonly directory: string;
+  readonly accelerator: 'kvm' | 'tcg';
+  /** Wall time of the start, ISO 8601. */
+  readonly startedAt: string;
+}
+
+/** Processor time of a machine's threads, read together. Cumulative; nanoseconds as the kernel gives them. */
+export interface ProcessSample {
+  readonly atMs: number;
+  /** State letter of the process in /proc/pid/stat (R, S, D, T, t, Z, X), or null when it is gone. */
+  readonly processState: string | null;
+  readonly vcpus: readonly {
+    readonly tid: number;
+    readonly state: string;
+    readonly runNs: number;
+    readonly runDelayNs: number;
+  }[];
+  /** QEMU's main loop, which carries ticks from the guest to the socket. */
+  readonly mainLoop: { readonly state: string; readonly runNs: number; readonly runDelayNs: number } | null;
+}
+
+/** Progress of a long step: 0 to 100. */
+export type Progress = (percent: number) => void;
+
+/** A machine with a process. Every method has a deadline. Errors: VMPULSE_E_HYPERVISOR, VM_E_TIMED_OUT. */
+export interface RunningMachine {
+  readonly record: ProcessRecord;
+  /** Unix socket paths of the two virtio-serial ports, null where the machine has none. */
+  readonly ports: { readonly heartbeat: string | null; readonly agent: string | null };
+  /** One listener; events that came before it was set are delivered to it first, in order (bounded). */
+  setListener(listener: (event: HypervisorEvent) => void): void;
+  runState(): Promise<RunState>;
+  pause(): Promise<void>;
+  /**
+   * Discards a saved state that was written meanwhile: the guest leaves it behind. Cancels a save that is still under
+   * way, and waits for a saved state that is still being read (an hour at most).
+   */
+  resume(): Promise<void>;
+  /** Hard reset; the guest runs afterwards, whatever state (panicked, paused) it was in. */
+  reset(): Promise<void>;
+  injectNmi(): Promise<void>;
+  /** ACPI power button. */
+  pressPowerButton(): Promise<void>;
+  /** Ends the process: asks, then kills. Resolves once it is gone and its `exited` event was delivered. */
+  quit(): Promise<void>;
+  /**
+   * Pauses the guest and writes its state to the machine's saved-state file (complete or not there at all).
+   * The process stays; `quit` follows. On abort or failure the guest goes on as before.
+   * Errors: E_ABORT when `signal` aborted, VMPULSE_E_HYPERVISOR.
+   */
+  save(progress: Progress, signal: AbortSignal): Promise<void>;
+  /** Processor time of its threads, from /proc; never through QMP. */
+  sample(): Promise<ProcessSample>;
+  /** Stops observing; the process is left alone. Idempotent. */
+  detach(): Promise<void>;
+}
+
+/** How a machine is started. */
+export interface StartRequest {
+  readonly vmId: string;
+  readonly configuration: CompleteVmConfiguration;
+  /** Start from the saved state. */
+  readonly restore: boolean;
+  readonly signal: AbortSignal;
+  /** Told as soon as the process exists, before it answers, so that it is found again after a crash of the service. */
+  readonly onSpawned: (record: ProcessRecord) => void;
+}
+
+/** What was found of a machine that had a process when the service ended. */
+export type Adoption =
+  /**
+   * The process lives. Run state `other` and a `connectionLost` event: its monitor does not answer. `preparing` or
+   * `restoring`: its start was cut off before the guest ran; resume() lets it run once its state has been read, or quit
+   * it and start again. `saving`: its save was cut off; there is a saved state, or resume() lets the guest go on.
+   */
+  | { readonly kind: 'running'; readonly machine: RunningMachine; readonly runState: RunState }
+  /** The process is gone; how it ended is not known any more, but its stderr's tail may be. */
+  | { readonly kind: 'gone'; readonly stderr: string };
+
+/** What an adapter can do; absent means no. */
+export interface HypervisorCapabilities {
+  readonly save: boolean;
+  readonly injectNmi: boolean;
+  readonly sample: boolean;
+}
+
+/** The host as the hypervisor sees it. */
+export interface HypervisorInfo {
+  readonly accelerator: 'kvm' | 'tcg' | null;
+  /** Why kvm is not used, where it is not. */
+  readonly acceleratorReason: string | null;
+  readonly version: string | null;
+}
+
+/** An adapter. */
+export interface Hypervisor {
+  readonly kind: 'qemu' | 'libvirt' | 'fake';
+  readonly capabilities: HypervisorCapabilities;
+  /** Probes once (which accelerator really runs a guest, which version) and remembers. */
+  probe(): Promise<HypervisorInfo>;
+  /**
+   * Resolves when the guest's processor runs. Leaves no process behind when it fails.
+   * Errors: VMPULSE_E_HYPERVISOR (with QEMU's words), E_ABORT, VM_E_TIMED_OUT, E_FILE_NOT_FOUND, E_ACCESSDENIED (a
+   * file), VM_E_VM_RUNNING, VM_E_VM_NO_SAVED_STATE, VM_E_PREF_SAVED_STATE_BAD_VERSION (saved with another
+   * configuration), E_FAIL (there is a saved state, and restore was not asked for).
+   */
+  start(request: StartRequest): Promise<RunningMachine>;
+  /** Finds the process of `record`, or of a machine whose start was cut off (`record` null); starts nothing. */
+  adopt(vmId: string, record: ProcessRecord | null): Promise<Adoption>;
+  /** Paths a machine has or will have. */
+  files(vmId: string): {
+    directory: string;
+    serialLog: string;
+    serialSocket: string;
+    vncSocket: string;
+    savedState: string;
+  };
+  hasSavedState(vmId: string): Promise<boolean>;
+  discardSavedState(vmId: string): Promise<void>;
+  /** Removes the machine's own directory, never a disk image elsewhere. Errors: VM_E_VM_RUNNING while it runs. */
+  remove(vmId: string): Promise<void>;
+}

@@ -1,0 +1,261 @@
+/**
+ * A QEMU process and its monitor as the port's RunningMachine. What QEMU tells is turned into the port's events here;
+ * nothing is decided. The `exited` event comes last and once, after everything the monitor had said was read.
+ */
+import type { ChildProcess } from 'node:child_process';
+import { join } from 'node:path';
+import { VmError } from '@vmpulse/wire';
+import { type Clock, type Timer, withDeadline } from '../../clock.ts';
+import {
+  maxSerialLogBytes,
+  maxStderrLogBytes,
+  qemuQuitTimeoutMs,
+  qemuStartTimeoutMs,
+  qmpCommandTimeoutMs,
+} from '../../limits.ts';
+import { socketAddress } from '../../socket-path.ts';
+import { EventBuffer } from '../event-buffer.ts';
+import type {
+  HypervisorEvent,
+  ProcessRecord,
+  ProcessSample,
+  Progress,
+  RunningMachine,
+  RunState,
+} from '../hypervisor.ts';
+import { machineFiles } from './command-line.ts';
+import { keepLogsTrimmed } from './log-trim.ts';
+import { endTransfer, isTransferring, untilRead, writeState } from './migration.ts';
+import { readStat, sampleProcess, vcpuThreadIds } from './proc.ts';
+import { ProcessWatch } from './process-watch.ts';
+import { killProcess, type ProcessEnd, stderrTail } from './process.ts';
+import { hypervisorEvent } from './qmp-event.ts';
+import { QmpRefusal } from './qmp.ts';
+import { QmpLink } from './qmp-link.ts';
+import { SavedState } from './saved-state.ts';
+
+/** What a machine is made of. */
+export interface QemuMachineOptions {
+  readonly record: ProcessRecord;
+  readonly clock: Clock;
+  /** Null when the process was adopted. */
+  readonly child: ChildProcess | null;
+}
+
+/** RunningMachine over QEMU. */
+export class QemuMachine implements RunningMachine {
+  readonly record: ProcessRecord;
+  readonly ports: RunningMachine['ports'];
+  readonly link: QmpLink;
+  /** Resolves when the process is gone and `exited` was delivered. */
+  readonly exited: Promise<ProcessEnd>;
+  readonly savedState: SavedState;
+  readonly #clock: Clock;
+  readonly #watch: ProcessWatch;
+  readonly #events = new EventBuffer();
+  readonly #logs: Timer;
+  #vcpuTids: readonly number[] = [];
+  #saving = false;
+  #onReset: (() => void) | null = null;
+
+  constructor(options: QemuMachineOptions) {
+    const { record, clock } = options;
+    const { directory } = record;
+    this.record = record;
+    this.#clock = clock;
+    this.savedState = new SavedState(directory);
+    this.ports = {
+      heartbeat: socketAddress(join(directory, machineFiles.heartbeat)),
+      agent: socketAddress(join(directory, machineFiles.agent)),
+    };
+    this.link = new QmpLink(join(directory, machineFiles.qmp), clock, {
+      onEvent: (name, data, atMs) => this.#take(name, data, atMs),
+      onDisconnected: () => this.#watch.suspect(),
+      onLost: (reason) => {
+        this.#watch.suspect();
+        this.#emit({ kind: 'connectionLost', reason });
+      },
+      onRegained: (runState) => {
+        this.#watch.trust();
+        this.#emit({ kind: 'connectionRegained', runState: this.#saving ? 'saving' : runState });
+      },
+    });
+    this.#logs = keepLogsTrimmed(clock, [
+      { path: join(directory, machineFiles.serialLog), maxBytes: maxSerialLogBytes },
+      { path: join(directory, machineFiles.stderr), maxBytes: maxStderrLogBytes },
+    ]);
+    this.#watch = new ProcessWatch(clock, record, options.child);
+    this.exited = this.#watch.gone.then((end) => this.#finish(end));
+  }
+
+  setListener(listener: (event: HypervisorEvent) => void): void {
+    this.#events.setListener(listener);
+  }
+
+  async runState(): Promise<RunState> {
+    const state = await this.link.runState();
+    if (this.#saving) return 'saving';
+    // QEMU calls it paused until the state is out, also where the service that began the save is gone.
+    return state === 'paused' && (await isTransferring(this.link)) ? 'saving' : state;
+  }
+
+  async pause(): Promise<void> {
+    await this.link.execute('stop');
+  }
+
+  async resume(): Promise<void> {
+    await untilRead(this.link, this.#clock, qemuStartTimeoutMs);
+    await this.#leaveSavedState('cont');
+  }
+
+  async reset(): Promise<void> {
+    if ((await this.link.runState()) === 'restoring') {
+      const text = 'QEMU has not read the saved state yet; turn the machine off and start it again.';
+      throw new VmError('VMPULSE_E_HYPERVISOR', text);
+    }
+    const done = new Promise<void>((resolve) => {
+      this.#onReset = resolve;
+    });
+    const late = (): VmError =>
+      new VmError('VM_E_TIMED_OUT', 'QEMU took the reset but did not do it in time.');
+    await this.#leaveSavedState('system_reset');
+    // QEMU resets after it has answered or before, and forgets `cont` when that came first.
+    await withDeadline(this.#clock, done, qmpCommandTimeoutMs, late);
+    if ((await this.link.runState()) !== 'running') await this.link.execute('cont');
+  }
+
+  async injectNmi(): Promise<void> {
+    await this.link.execute('inject-nmi');
+  }
+
+  async pressPowerButton(): Promise<void> {
+    await this.link.execute('system_powerdown');
+  }
+
+  async quit(): Promise<void> {
+    if (this.#watch.ended) {
+      await this.exited;
+      return;
+    }
+    // A process that was stopped (SIGSTOP) takes no command; waiting for it would only delay.
+    const stopped = (await readStat(this.record.pid))?.state === 'T';
+    if (!stopped && !this.link.lost && (await this.#ask())) return;
+    await this.kill();
+  }
+
+  /** Ends the process with SIGKILL. Errors: VM_E_TIMED_OUT when not even that ends it. */
+  async kill(): Promise<void> {
+    await killProcess(this.record);
+    this.#watch.suspect();
+    const stuck = (): VmError =>
+      new VmError(
+        'VM_E_TIMED_OUT',
+        `Process ${this.record.pid} does not end: the host blocks it; look at its disks.`,
+      );
+    await withDeadline(this.#clock, this.exited, qemuQuitTimeoutMs, stuck);
+  }
+
+  async save(progress: Progress, signal: AbortSignal): Promise<void> {
+    const wasRunning = (await this.link.runState()) === 'running';
+    this.#saving = true;
+    try {
+      await this.savedState.discard();
+      await this.link.execute('stop');
+      await writeState(this.link, this.savedState, this.#clock, progress, signal);
+      await this.savedState.commit();
+      progress(100);
+    } catch (error) {
+      await this.#abandonSave(wasRunning).catch(() => undefined);
+      throw error;
+    } finally {
+      this.#saving = false;
+    }
+  }
+
+  /** Nothing goes on while the state is still being written: QEMU would stop the guest when it is out. */
+  async #abandonSave(goesOn: boolean): Promise<void> {
+    await endTransfer(this.link, this.#clock);
+    await this.savedState.discard().catch(() => undefined);
+    if (goesOn) await this.link.execute('cont');
+  }
+
+  sample(): Promise<ProcessSample> {
+    return Promise.resolve(sampleProcess(this.#clock, this.record, this.#vcpuTids));
+  }
+
+  detach(): Promise<void> {
+    this.#events.close();
+    this.#watch.close();
+    this.#release('vmpulse stopped observing');
+    return Promise.resolve();
+  }
+
+  /** Takes the thread ids of its virtual processors, which do not change while it lives. */
+  async learnThreads(): Promise<void> {
+    this.#vcpuTids = await vcpuThreadIds(this.record.pid);
+  }
+
+  /** True once it is gone: what the monitor does not answer then is explained by that. */
+  get ended(): boolean {
+    return this.#watch.ended;
+  }
+
+  /** Asks QEMU to end; false when it did not in time. */
+  async #ask(): Promise<boolean> {
+    const late = (): VmError => new VmError('VM_E_TIMED_OUT', 'QEMU was told to quit and did not.');
+    // Its answer may be lost with the connection; only the end counts, and an orderly one is not to be cut short.
+    this.link.execute('quit').catch(() => undefined);
+    try {
+      await withDeadline(this.#clock, this.exited, qemuQuitTimeoutMs, late);
+      return true;
+    } catch {
+      return this.#watch.ended;
+    }
+  }
+
+  /**
+   * Runs `command`, after which the guest runs on: that makes an older saved state worthless, and dangerous to its
+   * disks. It is kept only where QEMU refuses, as then the guest has not moved.
+   */
+  async #leaveSavedState(command: 'cont' | 'system_reset'): Promise<void> {
+    await endTransfer(this.link, this.#clock);
+    await this.savedState.spend();
+    await this.link.execute(command).catch(async (error: unknown) => {
+      if (error instanceof QmpRefusal) await this.savedState.unspend();
+      throw error;
+    });
+    await this.savedState.discard();
+  }
+
+  #take(name: string, data: Record<string, unknown>, atMs: number): void {
+    const event = hypervisorEvent(name, data, atMs);
+    if (event === null) return;
+    this.#events.emit(event);
+    if (event.kind !== 'reset') return;
+    this.#onReset?.();
+    this.#onReset = null;
+  }
+
+  async #finish(end: ProcessEnd): Promise<ProcessEnd> {
+    const atMs = this.#clock.monotonicMs();
+    // Its last words may still be unread: a panic before the end must come before it.
+    await new Promise<void>((resolve) => {
+      this.#clock.afterPoll(resolve);
+    });
+    const stderr = stderrTail(this.record.directory);
+    this.#release('QEMU ended');
+    this.#events.emit({ atMs, kind: 'exited', ...end, stderr });
+    return end;
+  }
+
+  #release(reason: string): void {
+    this.#logs.cancel();
+    this.link.close(reason);
+  }
+
+  #emit(
+    event: { kind: 'connectionLost'; reason: string } | { kind: 'connectionRegained'; runState: RunState },
+  ): void {
+    this.#events.emit({ atMs: this.#clock.monotonicMs(), ...event });
+  }
+}
