@@ -1,0 +1,122 @@
+import { describe, expect, test } from 'vitest';
+import { decide, type Decision, gonePatienceMs, type Situation, unseenPatienceMs } from './decision.ts';
+import type { Answers } from './verdict.ts';
+
+const alive: Answers = {
+  runState: 'running',
+  processState: 'S',
+  load: { overMs: 1_000, runShare: 0.01, delayShare: 0, blocked: false },
+  portClosed: false,
+  connected: true,
+  agent: 'absent',
+  ioMoved: null,
+};
+const load = (runShare: number): Answers => {
+  return { ...alive, load: { overMs: 1_000, runShare, delayShare: 0, blocked: false } };
+};
+const patiences = { spinning: 10_000, busy: 60_000, additionsStopped: 12_000 } as const;
+
+function situation(change: Partial<Situation>): Situation {
+  return {
+    answers: alive,
+    countedSilenceMs: 1_060,
+    deadlineSilenceMs: 1_050,
+    windowEnded: false,
+    patience: (verdict) => (verdict in patiences ? patiences[verdict as keyof typeof patiences] : 0),
+    unseenForMs: 0,
+    goneForMs: 0,
+    unseenTold: false,
+    attemptEveryMs: 1_000,
+    unseenEveryMs: 250,
+    ...change,
+  };
+}
+
+type Case = readonly [
+  name: string,
+  change: Partial<Situation>,
+  expected: Partial<Decision> & { againInMs?: number },
+];
+
+const wait = (verdict: string, againInMs: number): Case[2] =>
+  ({ tell: 'nothing', verdict, againInMs }) as Case[2];
+const stop = (verdict: string, overdueMs: number): Case[2] => {
+  return { tell: 'heartbeatStopped', verdict, overdueMs } as Case[2];
+};
+
+const cases: readonly Case[] = [
+  ['hung at its deadline', { countedSilenceMs: 1_050 }, stop('hung', 0)],
+  ['hung after it', { countedSilenceMs: 1_080 }, stop('hung', 30)],
+  ['hung, but waiting for processors took it below', { countedSilenceMs: 900 }, wait('hung', 150)],
+  ['spinning before its patience', { answers: load(1), countedSilenceMs: 2_000 }, wait('spinning', 1_000)],
+  ['spinning shortly before', { answers: load(1), countedSilenceMs: 9_999 }, wait('spinning', 1)],
+  ['spinning at its patience', { answers: load(1), countedSilenceMs: 10_000 }, stop('spinning', 0)],
+  ['busy before its patience', { answers: load(0.5), countedSilenceMs: 59_500 }, wait('busy', 500)],
+  ['busy at its patience', { answers: load(0.5), countedSilenceMs: 60_000 }, stop('busy', 0)],
+  ['busy when its boot window ended', { answers: load(0.5), windowEnded: true }, stop('busy', 0)],
+  [
+    'spinning at an interval longer than the patience',
+    { answers: load(1), countedSilenceMs: 20_000, deadlineSilenceMs: 60_050 },
+    wait('spinning', 1_000),
+  ],
+  [
+    'a closed port before its patience',
+    { answers: { ...alive, portClosed: true }, countedSilenceMs: 11_500 },
+    wait('additionsStopped', 500),
+  ],
+  [
+    'a closed port at its patience',
+    { answers: { ...alive, portClosed: true }, countedSilenceMs: 12_000 },
+    { tell: 'additionsStopped', verdict: 'additionsStopped' },
+  ],
+  [
+    'a closed port when its boot window ended',
+    { answers: { ...alive, portClosed: true }, windowEnded: true },
+    { tell: 'additionsStopped' },
+  ],
+  ['suspended', { answers: { ...alive, runState: 'paused' } }, wait('suspended', 1_000)],
+  ['starved', { answers: { ...alive, load: { ...alive.load!, delayShare: 0.9 } } }, wait('starved', 1_000)],
+  [
+    'panicked at once',
+    { answers: { ...alive, runState: 'panicked' }, countedSilenceMs: 0 },
+    stop('panicked', 0),
+  ],
+  [
+    'watchdog at once',
+    { answers: { ...alive, runState: 'watchdog' }, countedSilenceMs: 0 },
+    stop('watchdog', 0),
+  ],
+  [
+    'internal error at once',
+    { answers: { ...alive, runState: 'internalError' }, countedSilenceMs: 0 },
+    stop('internalError', 0),
+  ],
+  ['unseen for the first time', { answers: { ...alive, load: null } }, wait('unknown', 250)],
+  [
+    'unseen, not yet long enough',
+    { answers: { ...alive, load: null }, unseenForMs: unseenPatienceMs - 1, countedSilenceMs: 1e9 },
+    wait('unknown', 250),
+  ],
+  [
+    'unseen long enough',
+    { answers: { ...alive, load: null }, unseenForMs: unseenPatienceMs, countedSilenceMs: 1e9 },
+    { tell: 'visibilityLost', verdict: 'unknown', againInMs: 1_000 },
+  ],
+  [
+    'unseen, and told so already',
+    { answers: { ...alive, load: null }, unseenForMs: 1e9, unseenTold: true, windowEnded: true },
+    wait('unknown', 1_000),
+  ],
+  ['gone for the first time', { answers: { ...alive, processState: null } }, wait('gone', 250)],
+  [
+    'gone for long',
+    { answers: { ...alive, processState: null }, goneForMs: gonePatienceMs },
+    stop('exited', 0),
+  ],
+];
+
+describe('a round', () => {
+  test.each(cases)('%s', (_name, change, expected) => {
+    expect(decide(situation(change))).toMatchObject(expected);
+  });
+});

@@ -1,0 +1,89 @@
+/** What one round of witnesses leads to: told now, waited for, or asked again. A pure function. */
+import type { StopVerdict } from '@vmpulse/wire';
+import type { Suspicion } from './phase.ts';
+import { type Answers, judge } from './verdict.ts';
+
+/** How long nothing must be seen of a guest before that is told: monitors and hosts hiccup. */
+export const unseenPatienceMs = 3_000;
+/** How long the event of a process that is gone is waited for, which says why it ended. */
+export const gonePatienceMs = 3_000;
+
+/** What a decision rests on. Durations are milliseconds. */
+export interface Situation {
+  readonly answers: Answers;
+  /** Silence that counts: without suspensions and without waiting for host processors. */
+  readonly countedSilenceMs: number;
+  /** Silence at which this guest is suspected at all: η + α. */
+  readonly deadlineSilenceMs: number;
+  /** A boot, shutdown or dump window ended: its length was the patience. */
+  readonly windowEnded: boolean;
+  /** Silence a verdict waits for. */
+  readonly patience: (verdict: StopVerdict | 'additionsStopped') => number;
+  /** How long nothing could be seen so far. */
+  readonly unseenForMs: number;
+  /** How long the process has been found gone so far. */
+  readonly goneForMs: number;
+  /** visibilityLost was told already. */
+  readonly unseenTold: boolean;
+  /** Time between rounds, and between rounds while nothing is seen. */
+  readonly attemptEveryMs: number;
+  readonly unseenEveryMs: number;
+}
+
+/** What to do. */
+export type Decision =
+  | {
+      readonly tell: 'heartbeatStopped';
+      readonly verdict: StopVerdict;
+      readonly reason: string;
+      /** How long ago it could have been told at the earliest. */
+      readonly overdueMs: number;
+    }
+  | { readonly tell: 'additionsStopped'; readonly verdict: 'additionsStopped'; readonly reason: string }
+  | {
+      readonly tell: 'visibilityLost' | 'nothing';
+      readonly verdict: Suspicion['verdict'];
+      readonly reason: string;
+      readonly againInMs: number;
+    };
+
+/** Decides one round. */
+export function decide(situation: Situation): Decision {
+  const { verdict, reason } = judge(situation.answers);
+  const wait = (shown: Suspicion['verdict'], againInMs = situation.attemptEveryMs): Decision => {
+    return { tell: 'nothing', verdict: shown, reason, againInMs };
+  };
+  switch (verdict) {
+    case 'gone':
+      if (situation.goneForMs < gonePatienceMs) return wait('gone', situation.unseenEveryMs);
+      return { tell: 'heartbeatStopped', verdict: 'exited', reason, overdueMs: 0 };
+    case 'suspended':
+    case 'starved':
+      return wait(verdict);
+    case 'unknown':
+      if (situation.unseenTold) return wait('unknown');
+      if (situation.unseenForMs < unseenPatienceMs) return wait('unknown', situation.unseenEveryMs);
+      return { tell: 'visibilityLost', verdict, reason, againInMs: situation.attemptEveryMs };
+    case 'panicked':
+    case 'watchdog':
+    case 'internalError':
+      return { tell: 'heartbeatStopped', verdict, reason, overdueMs: 0 };
+    case 'hung':
+    case 'spinning':
+    case 'busy':
+    case 'additionsStopped':
+      break;
+  }
+  const neededMs = situation.windowEnded
+    ? 0
+    : Math.max(situation.patience(verdict), situation.deadlineSilenceMs);
+  const missingMs = neededMs - situation.countedSilenceMs;
+  if (missingMs > 0) return wait(verdict, Math.min(missingMs, situation.attemptEveryMs));
+  if (verdict === 'additionsStopped') return { tell: 'additionsStopped', verdict, reason };
+  return {
+    tell: 'heartbeatStopped',
+    verdict,
+    reason,
+    overdueMs: situation.windowEnded ? 0 : situation.countedSilenceMs - neededMs,
+  };
+}

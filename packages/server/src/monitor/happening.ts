@@ -1,0 +1,159 @@
+/** What the hypervisor tells of a machine, and what that means for its guest's watch. */
+import type { HypervisorEvent, RunState } from '../hypervisor/hypervisor.ts';
+import { findings } from './found.ts';
+import type { Guest } from './guest.ts';
+import type { Teller } from './teller.ts';
+
+type EventOf<K extends HypervisorEvent['kind']> = Extract<HypervisorEvent, { kind: K }>;
+
+/** One event. Never called without a process. */
+export function happen(guest: Guest, teller: Teller, event: HypervisorEvent): void {
+  switch (event.kind) {
+    case 'exited':
+      onExited(guest, teller, event);
+      break;
+    case 'panicked':
+      guest.trust.untilDrained(guest.backlogged);
+      teller.stopped(
+        'panicked',
+        'guestPanicked',
+        event.atMs,
+        event.detail === null ? {} : { detail: event.detail },
+      );
+      break;
+    case 'watchdog':
+      guest.trust.untilDrained(guest.backlogged);
+      teller.stopped('watchdog', 'watchdog', event.atMs, { detail: `action ${event.action}` });
+      break;
+    case 'crashLoaded':
+      openDump(guest);
+      break;
+    case 'shutdown':
+      if (!event.byGuest) break;
+      endDump(guest, teller, event.atMs);
+      hold(guest, teller, 'guestShutdown');
+      break;
+    case 'reset':
+      onReset(guest, teller, event);
+      break;
+    case 'stopped':
+      hold(guest, teller, 'qemu');
+      break;
+    case 'resumed':
+      guest.resume(guest.suspensions.remove('qemu'));
+      break;
+    case 'suspended':
+      hold(guest, teller, 'sleep');
+      break;
+    case 'wakeup':
+      guest.resume(guest.suspensions.remove('sleep'));
+      break;
+    case 'port':
+      if (event.port === 'heartbeat') onPort(guest, event.open);
+      break;
+    case 'connectionRegained':
+      find(guest, teller, event.runState, 'found so when QEMU answered again');
+      break;
+    case 'connectionLost':
+    case 'powerButton':
+    case 'ioError':
+    case 'memoryFailure':
+      break;
+  }
+}
+
+/** QEMU's run state was asked for because events may have been missed: brings the watch in line with it. */
+export function find(guest: Guest, teller: Teller, runState: RunState, detail: string): void {
+  const finding = findings[runState];
+  switch (finding.is) {
+    case 'stopped': {
+      const cause = finding.verdict === 'panicked' ? 'guestPanicked' : finding.verdict;
+      guest.trust.untilDrained(guest.backlogged);
+      teller.stopped(finding.verdict, cause, guest.nowMs, { detail });
+      break;
+    }
+    case 'suspended':
+      hold(guest, teller, finding.reason);
+      break;
+    case 'ended':
+      hold(guest, teller, 'guestShutdown');
+      break;
+    case 'running':
+      guest.resume(guest.suspensions.remove('qemu', 'sleep', 'guestShutdown'));
+      break;
+    case 'unclear':
+      break;
+  }
+}
+
+/** Opens the window in which a guest that was reset may boot. */
+export function openBootWindow(guest: Guest, byHost: boolean): void {
+  const { nowMs } = guest;
+  const untilMs = guest.boots.windowEndMs(nowMs, guest.policy.bootWindowMaxMs, byHost);
+  guest.enter({ is: 'window', kind: 'boot', openedMs: nowMs, untilMs });
+}
+
+/** QEMU told it, so it is seen, and knows why nothing will be heard. */
+function hold(guest: Guest, teller: Teller, reason: 'qemu' | 'sleep' | 'guestShutdown'): void {
+  teller.visible();
+  guest.hold(reason);
+}
+
+function onExited(guest: Guest, teller: Teller, event: EventOf<'exited'>): void {
+  guest.trust.revoke();
+  if (guest.suspensions.exitExpected) return;
+  const { exitCode, signal, stderr } = event;
+  teller.stopped('exited', 'processExit', event.atMs, { exit: { exitCode, signal, stderr } });
+}
+
+function onReset(guest: Guest, teller: Teller, event: EventOf<'reset'>): void {
+  const { announcer, suspensions, host, slot, nowMs } = guest;
+  endDump(guest, teller, event.atMs);
+  teller.visible();
+  guest.trust.untilDrained(guest.backlogged);
+  // The reset itself closes the guest's ports; the guest did not.
+  guest.tickerGone = null;
+  guest.portOpened = false;
+  guest.started = false;
+  if (!event.byGuest) guest.retelling = 'all';
+  else if (guest.retelling === 'none') guest.retelling = 'facts';
+  guest.boots.started(nowMs);
+  host.registry.reboot(slot, nowMs);
+  // What it was before, it is no more. Paused it stays until QEMU says otherwise.
+  guest.resume(suspensions.remove('guestShutdown', 'sleep'));
+  // A ticker that was gone before, or never there, need not come with this boot: nothing is awaited.
+  if (announcer.isOpen('additionsStopped')) guest.armed = false;
+  if (guest.armed) {
+    openBootWindow(guest, !event.byGuest);
+  } else {
+    guest.pace.forget();
+    guest.enter({ is: 'unarmed' });
+  }
+  guest.onMemoryChanged();
+}
+
+function onPort(guest: Guest, open: boolean): void {
+  const { phase } = guest;
+  if (open) {
+    guest.portOpened = true;
+    guest.tickerGone = null;
+  } else if (phase.is !== 'window' || (phase.kind === 'boot' && guest.portOpened)) {
+    guest.tickerGone ??= 'portClosed';
+  }
+}
+
+function openDump(guest: Guest): void {
+  const { nowMs, policy } = guest;
+  guest.enter({ is: 'window', kind: 'dump', openedMs: nowMs, untilMs: nowMs + policy.bootWindowMaxMs });
+  guest.onMemoryChanged();
+}
+
+/** A guest that crashed has stopped. It is told once its dump is written, so that nobody resets it before. */
+function endDump(guest: Guest, teller: Teller, atMs: number): void {
+  const { phase } = guest;
+  const crashed =
+    (phase.is === 'window' && phase.kind === 'dump') ||
+    (phase.is === 'suspected' && phase.cause === 'guestPanicked');
+  if (crashed)
+    teller.stopped('panicked', 'guestPanicked', atMs, { detail: 'it wrote its own crash dump first' });
+}

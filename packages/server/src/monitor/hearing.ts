@@ -1,0 +1,98 @@
+/** What the guest's ticker says, and what that means for its watch. */
+import type { ByeReason, Hello, TickListener } from '../tick/source.ts';
+import { coldMarginMs } from './deadline.ts';
+import type { Guest } from './guest.ts';
+import { armed } from './phase.ts';
+import type { Teller } from './teller.ts';
+
+/** A guest that said it shuts down has this long; then silence counts again. */
+const shutdownWindowMs = 180_000;
+
+/** One guest's ears. */
+export class Hearing implements TickListener {
+  private readonly guest: Guest;
+  private readonly teller: Teller;
+
+  constructor(guest: Guest, teller: Teller) {
+    this.guest = guest;
+    this.teller = teller;
+  }
+
+  onTick(seq: number, uptimeMs: number): void {
+    const { guest } = this;
+    if (guest.phase.is === 'off' || !guest.trust.trusted) return;
+    if (!guest.host.registry.tick(guest.slot, guest.nowMs)) return;
+    if (guest.pace.measure(seq, uptimeMs)) guest.setPace();
+    this.onAwaitedTick();
+  }
+
+  onHello(hello: Hello): void {
+    const { guest } = this;
+    if (guest.phase.is === 'off' || !guest.trust.trusted) return;
+    guest.unconnectedSinceMs = null;
+    guest.tickerGone = null;
+    guest.hello = { version: hello.version, osName: hello.os, computerName: hello.host };
+    guest.pace.hear(hello);
+    guest.setPace();
+    const { phase } = guest;
+    if (phase.is !== 'armed' && phase.is !== 'suspected' && phase.is !== 'window') return;
+    // It crashed all the same: what speaks may be the kernel that writes the dump.
+    if (phase.is === 'window' && phase.kind === 'dump') return;
+    // A ticker that begins anew after its bye: the shutdown was called off.
+    if (phase.is === 'window' && phase.kind === 'shutdown') {
+      guest.enter(guest.started ? armed : { ...phase, kind: 'boot' });
+      guest.onMemoryChanged();
+    }
+    // It lives; its first tick has an interval's time, whenever the last one was.
+    guest.reprieve(guest.intervalMs + coldMarginMs);
+  }
+
+  onBye(reason: ByeReason): void {
+    const { guest } = this;
+    const { phase, nowMs } = guest;
+    if (!guest.trust.trusted) return;
+    const booting = phase.is === 'window' && phase.kind === 'boot';
+    if (phase.is !== 'armed' && phase.is !== 'suspected' && !booting) return;
+    if (reason === 'stop') guest.tickerGone = 'bye';
+    // A boot keeps its own window: saying bye again and again does not put its end off.
+    else if (!booting) {
+      guest.enter({ is: 'window', kind: 'shutdown', openedMs: nowMs, untilMs: nowMs + shutdownWindowMs });
+      guest.onMemoryChanged();
+    }
+  }
+
+  onRejected(bytes: number): void {
+    this.guest.host.observer.rejected(bytes);
+  }
+
+  onConnection(connected: boolean): void {
+    const { guest } = this;
+    const { phase, nowMs } = guest;
+    if (phase.is === 'off') return;
+    if (!connected) {
+      guest.unconnectedSinceMs ??= nowMs;
+    } else if (guest.unconnectedSinceMs !== null) {
+      // What it could not be heard to say does not count, and it has time to say it now.
+      guest.silence.excuse(nowMs - guest.unconnectedSinceMs);
+      guest.unconnectedSinceMs = null;
+      guest.reprieve(coldMarginMs);
+    }
+  }
+
+  /** A tick that ends something. */
+  private onAwaitedTick(): void {
+    const { guest } = this;
+    const { phase } = guest;
+    guest.unconnectedSinceMs = null;
+    // The last ticks before a shutdown or dump; a ticker that goes on after all says hello first.
+    if (phase.is === 'window' && phase.kind !== 'boot') return;
+    const first = !guest.started;
+    guest.boots.ticked(guest.nowMs);
+    guest.heard = true;
+    guest.armed = true;
+    guest.started = true;
+    this.teller.ticking(first);
+    guest.enter(armed);
+    if (first) guest.onMemoryChanged();
+  }
+}

@@ -1,0 +1,76 @@
+/** Where one machine's watch stands: one union, every variant named. Times are monotonic milliseconds. */
+import type { ProcessSample } from '../hypervisor/hypervisor.ts';
+
+/** See each variant. */
+export type Phase =
+  /** No process. */
+  | { readonly is: 'off' }
+  /** A process, and no tick since it booted: not observed, never stopped by silence. */
+  | { readonly is: 'unarmed' }
+  | Window
+  | Armed
+  /** Ticks miss; witnesses are asked round by round. */
+  | Suspicion
+  /** heartbeatStopped was told; ticks are awaited. */
+  | { readonly is: 'stopped' }
+  /** additionsStopped was told; ticks are awaited. */
+  | { readonly is: 'additionsStopped' };
+
+/** Reset, shutting itself down or writing its dump: silence is not judged before `untilMs`. */
+export interface Window {
+  readonly is: 'window';
+  readonly kind: 'boot' | 'shutdown' | 'dump';
+  readonly openedMs: number;
+  readonly untilMs: number;
+}
+
+/** Ticks are expected. */
+export interface Armed {
+  readonly is: 'armed';
+  /** A sample taken when a tick was late already, of the tick at `lastMs`. */
+  readonly late: { readonly lastMs: number; readonly sample: ProcessSample } | null;
+}
+
+/** Ticks miss. */
+export interface Suspicion {
+  readonly is: 'suspected';
+  readonly cause: 'silence' | 'bootWindowEnded' | 'guestPanicked';
+  /** Sample of the last round, or the one taken when the tick was late. */
+  readonly baseline: ProcessSample | null;
+  /** What the last round said; `suspected` before the first. */
+  readonly verdict:
+    | 'suspected'
+    | 'gone'
+    | 'starved'
+    | 'busy'
+    | 'spinning'
+    | 'additionsStopped'
+    | 'unknown'
+    | 'suspended'
+    | 'hung';
+  /** Time the vCPUs waited for a host processor since the suspicion began. */
+  readonly runDelayMs: number;
+  /** Since when nothing could be seen; null when something could. */
+  readonly unseenSinceMs: number | null;
+  /** Since when the process is found gone; null when it is not. */
+  readonly goneSinceMs: number | null;
+  /** The next round is not before. */
+  readonly nextRoundMs: number;
+}
+
+/** Ticks are expected from here on. */
+export const armed: Armed = { is: 'armed', late: null };
+
+/** What a suspicion goes back to when it is given up: judged again from the beginning, for the same cause. */
+export function withoutSuspicion(phase: Phase, nowMs: number): Phase {
+  if (phase.is !== 'suspected') return phase;
+  if (phase.cause === 'silence') return armed;
+  const kind = phase.cause === 'guestPanicked' ? 'dump' : 'boot';
+  return { is: 'window', kind, openedMs: nowMs, untilMs: nowMs };
+}
+
+/** The same window, ending later by what of the last `lengthMs` it was open. */
+export function extended(window: Window, lengthMs: number, nowMs: number): Window {
+  const openMs = Math.max(0, Math.min(lengthMs, nowMs - window.openedMs));
+  return { ...window, untilMs: window.untilMs + openMs };
+}

@@ -1,0 +1,103 @@
+/**
+ * Tells what was decided of one guest, with its evidence.
+ *
+ * Invariants kept here:
+ *  I3 one heartbeatStopped for a stop, one heartbeatResumed for a return (see announcer.ts and `Retelling`);
+ *  I5 what cannot be seen is told as visibilityLost, never as a stop, and is seen again before anything else is told.
+ */
+import type { StopCause, StopVerdict } from '@vmpulse/wire';
+import { type Circumstances, evidenceOf } from './evidence.ts';
+import type { Guest } from './guest.ts';
+
+/** Causes that are inferred from silence; the others are facts. */
+const inferred: ReadonlySet<StopCause> = new Set<StopCause>(['silence', 'bootWindowEnded']);
+
+/** One guest's teller. */
+export class Teller {
+  private readonly guest: Guest;
+
+  constructor(guest: Guest) {
+    this.guest = guest;
+  }
+
+  /** The guest has stopped. `sinceMs`: when that could first be told. */
+  stopped(verdict: StopVerdict, cause: StopCause, sinceMs: number, circumstances: Circumstances): void {
+    const { guest } = this;
+    const { announcer, host } = guest;
+    this.visible();
+    const onDurable = (): void => host.observer.stopped(verdict, cause, guest.nowMs - sinceMs);
+    const statement = {
+      type: 'heartbeatStopped' as const,
+      data: { verdict, cause, evidence: this.evidence(circumstances) },
+    };
+    if (!announcer.isOpen('heartbeatStopped')) {
+      const outageFromMs = guest.heard ? guest.silence.lastTickMs : guest.nowMs;
+      announcer.open('heartbeatStopped', statement, outageFromMs, onDurable);
+    } else if (guest.retelling === 'all' || (guest.retelling === 'facts' && !inferred.has(cause))) {
+      announcer.stopAgain(statement, onDurable);
+    }
+    guest.retelling = 'none';
+    // An outage is no lateness to learn from.
+    host.registry.skipGap(guest.slot);
+    guest.enter({ is: 'stopped' });
+  }
+
+  /** The guest runs, its ticker does not. */
+  additionsStopped(circumstances: Circumstances): void {
+    const { guest } = this;
+    this.visible();
+    const data = { cause: guest.tickerGone ?? 'silence', evidence: this.evidence(circumstances) } as const;
+    guest.announcer.open('additionsStopped', { type: 'additionsStopped', data }, guest.silence.lastTickMs);
+    guest.host.registry.skipGap(guest.slot);
+    guest.enter({ is: 'additionsStopped' });
+  }
+
+  /** The guest cannot be judged. */
+  visibilityLost(reason: string, circumstances: Circumstances): void {
+    const data = { reason, evidence: this.evidence(circumstances) };
+    this.guest.announcer.open('visibilityLost', { type: 'visibilityLost', data }, this.guest.nowMs);
+  }
+
+  /** The guest can be judged. */
+  visible(): void {
+    this.guest.announcer.close('visibilityLost', (outageMs) => ({
+      type: 'visibilityRegained',
+      data: { outageMs },
+    }));
+  }
+
+  /** The guest ticks. `first`: for the first time since it booted. */
+  ticking(first: boolean): void {
+    const { guest } = this;
+    const { announcer } = guest;
+    this.visible();
+    if (first) guest.host.registry.countAnew(guest.slot, guest.nowMs);
+    if (announcer.isOpen('heartbeatStopped')) {
+      guest.host.observer.resumed();
+      announcer.close('heartbeatStopped', (outageMs, stoppedSeq) => ({
+        type: 'heartbeatResumed',
+        data: { outageMs, stoppedSeq },
+      }));
+    } else if (first) {
+      const { intervalMs } = guest;
+      const additionsVersion = guest.hello.version;
+      announcer.tell({ type: 'heartbeatStarted', data: { source: 'ticker', intervalMs, additionsVersion } });
+    }
+    announcer.close('additionsStopped', (outageMs) => ({ type: 'additionsResumed', data: { outageMs } }));
+  }
+
+  private evidence(circumstances: Circumstances): ReturnType<typeof evidenceOf> {
+    const { guest } = this;
+    const { registry, clock } = guest.host;
+    const account = {
+      nowMs: guest.nowMs,
+      wallMs: clock.wallMs(),
+      lastTickMs: guest.heard ? guest.silence.lastTickMs : null,
+      rememberedTickWallMs: guest.rememberedTickWallMs,
+      suspendedMs: guest.silence.excused,
+      intervalMs: guest.armed ? registry.intervalMs(guest.slot) : null,
+      marginMs: guest.armed ? guest.marginMs : null,
+    };
+    return evidenceOf(account, circumstances);
+  }
+}

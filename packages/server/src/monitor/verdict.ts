@@ -1,0 +1,154 @@
+/**
+ * What the witnesses add up to: one pure function over their answers. Whatever is not clear is `unknown`; a guest is
+ * called stopped only by what positively says so.
+ */
+import type { ProcessSample, RunState } from '../hypervisor/hypervisor.ts';
+
+/** Under this share of a host processor a vCPU is idle. */
+const idleShare = 0.05;
+/** Over this share it runs at full speed. */
+const fullShare = 0.9;
+/** From this share of waiting for a host processor on, a guest is starved rather than silent. */
+const starvedShare = 0.5;
+
+/** Shares of the time between two samples, 0 to 1. */
+export interface Load {
+  /** Time between the samples, milliseconds. */
+  readonly overMs: number;
+  /** The busiest vCPU's share of a host processor. */
+  readonly runShare: number;
+  /** The greatest share of any vCPU, or of QEMU's main loop, spent waiting for a host processor. */
+  readonly delayShare: number;
+  /** A vCPU thread is in uninterruptible sleep: the host blocks it (swap, post-copy memory). */
+  readonly blocked: boolean;
+}
+
+/** What was learned in one round. `null`: that witness is not there or gave no answer. */
+export interface Answers {
+  /** QEMU's run state; 'silent' when its monitor did not answer in time. */
+  readonly runState: RunState | 'silent';
+  /** State letter of the process; null when it is gone. */
+  readonly processState: string | null;
+  readonly load: Load | null;
+  /** The guest closed the ticker's port itself, or its ticker said that it ends. */
+  readonly portClosed: boolean;
+  /** The host's side of the ticker's port is connected; while it is not, no tick can be heard. */
+  readonly connected: boolean;
+  /** The guest agent: answered, did not, or there is none to ask. */
+  readonly agent: 'answered' | 'silent' | 'absent';
+  /** Disk or network counters moved; null when not known. */
+  readonly ioMoved: boolean | null;
+}
+
+/** The verdict of one round of witnesses. */
+export type RoundVerdict =
+  /** The process is gone: its exit event follows and tells why. */
+  | 'gone'
+  | 'panicked'
+  | 'watchdog'
+  | 'internalError'
+  | 'suspended'
+  | 'hung'
+  | 'spinning'
+  | 'busy'
+  | 'starved'
+  | 'additionsStopped'
+  | 'unknown';
+
+/** What a run state says by itself; null: nothing. */
+const runStateVerdicts: Readonly<Record<RunState | 'silent', RoundVerdict | null>> = {
+  panicked: 'panicked',
+  watchdog: 'watchdog',
+  internalError: 'internalError',
+  paused: 'suspended',
+  saving: 'suspended',
+  restoring: 'suspended',
+  shutdown: 'suspended',
+  suspended: 'suspended',
+  ioError: 'suspended',
+  preparing: 'suspended',
+  other: 'unknown',
+  running: null,
+  silent: null,
+};
+
+/** The verdict of one round. First match wins: what is certain before what is inferred. */
+export function judge(answers: Answers): { verdict: RoundVerdict; reason: string } {
+  const { processState, runState, load } = answers;
+  if (processState === null || processState === 'Z' || processState === 'X') {
+    return { verdict: 'gone', reason: 'the process of the machine is gone' };
+  }
+  if (processState === 'T' || processState === 't') {
+    return { verdict: 'unknown', reason: `QEMU itself is stopped (state ${processState})` };
+  }
+  const byRunState = judgeRunState(runState);
+  if (byRunState !== undefined) return byRunState;
+  if (answers.agent === 'answered') {
+    return { verdict: 'additionsStopped', reason: 'the guest agent answers, the ticker is silent' };
+  }
+  if (answers.portClosed) {
+    return { verdict: 'additionsStopped', reason: 'the guest closed the ticker’s port' };
+  }
+  if (!answers.connected) return { verdict: 'unknown', reason: 'the ticker’s port is not connected' };
+  if (processState === 'D') return { verdict: 'unknown', reason: 'QEMU is blocked by the host (state D)' };
+  if (load === null) {
+    return { verdict: 'unknown', reason: 'the processor time of the machine cannot be read' };
+  }
+  if (load.blocked) return { verdict: 'starved', reason: 'the host blocks a vCPU (state D)' };
+  if (load.delayShare >= starvedShare) {
+    return {
+      verdict: 'starved',
+      reason: `${percent(load.delayShare)} of the time waiting for a host processor`,
+    };
+  }
+  if (runState === 'silent') return { verdict: 'unknown', reason: 'QEMU’s monitor does not answer' };
+  return judgeLoad(load, answers.ioMoved);
+}
+
+function judgeRunState(runState: RunState | 'silent'): { verdict: RoundVerdict; reason: string } | undefined {
+  const verdict = runStateVerdicts[runState];
+  if (verdict === null) return undefined;
+  if (verdict === 'unknown') return { verdict, reason: 'QEMU is in a run state vmpulse does not know' };
+  return { verdict, reason: `QEMU’s run state is ${runState}` };
+}
+
+function judgeLoad(load: Load, ioMoved: boolean | null): { verdict: RoundVerdict; reason: string } {
+  const ran = `the busiest vCPU ran ${percent(load.runShare)} of ${Math.round(load.overMs)} ms`;
+  // Waiting for a host processor looks like idling; a guest that waited at all is not called hung for it.
+  const idle = load.runShare + load.delayShare < idleShare;
+  if (ioMoved === true) return { verdict: 'busy', reason: `${ran}, and its disk or network counters move` };
+  if (idle) return { verdict: 'hung', reason: `${ran}: nothing keeps a living guest from ticking` };
+  if (load.runShare > fullShare) return { verdict: 'spinning', reason: `${ran}, without a tick` };
+  return { verdict: 'busy', reason: ran };
+}
+
+/** `3.6 %`, as evidence writes shares. */
+export function percent(share: number): string {
+  return `${(share * 100).toFixed(1)} %`;
+}
+
+/** The load between two samples of one machine; null when they cannot be compared or nothing could be read. */
+export function loadBetween(before: ProcessSample, now: ProcessSample): Load | null {
+  const overMs = now.atMs - before.atMs;
+  if (overMs <= 0 || now.vcpus.length === 0) return null;
+  const overNs = overMs * 1e6;
+  let runShare = 0;
+  let delayShare = 0;
+  let blocked = false;
+  for (const vcpu of now.vcpus) {
+    const earlier = before.vcpus.find((each) => each.tid === vcpu.tid);
+    if (earlier === undefined) return null;
+    runShare = Math.max(runShare, (vcpu.runNs - earlier.runNs) / overNs);
+    delayShare = Math.max(delayShare, (vcpu.runDelayNs - earlier.runDelayNs) / overNs);
+    blocked ||= vcpu.state === 'D' && earlier.state === 'D';
+  }
+  if (now.mainLoop !== null && before.mainLoop !== null) {
+    delayShare = Math.max(delayShare, (now.mainLoop.runDelayNs - before.mainLoop.runDelayNs) / overNs);
+  }
+  return { overMs, runShare: clamp(runShare), delayShare: clamp(delayShare), blocked };
+}
+
+/** Clocks of the kernel and ours differ by microseconds; a share stays one. */
+function clamp(share: number): number {
+  return Math.min(1, Math.max(0, share));
+}
