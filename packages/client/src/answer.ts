@@ -1,0 +1,97 @@
+/** What the server answers is looked at before it is believed: a wrong shape is a VmError, never a TypeError later. */
+import {
+  type EventPage,
+  type ServerInfo,
+  type TaskInfo,
+  type VmEvent,
+  type VmInfo,
+  VmError,
+  eventTypePrefix,
+  vmStates,
+} from '@vmpulse/wire';
+
+type Fields = Readonly<Record<string, unknown>>;
+
+function isObject(value: unknown): value is Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isSeq(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function unexpected(what: string): VmError {
+  return new VmError(
+    'E_UNEXPECTED',
+    `The server's answer is no ${what}; is this address a vmpulse server of the same version?`,
+  );
+}
+
+/** GET /v1/server. */
+export function readServerInfo(value: unknown): ServerInfo {
+  if (
+    !isObject(value) ||
+    typeof value['id'] !== 'string' ||
+    !isSeq(value['seq']) ||
+    !isSeq(value['oldestSeq'])
+  ) {
+    throw unexpected('description of a virtual server');
+  }
+  return value as unknown as ServerInfo;
+}
+
+/** One machine. */
+export function readVmInfo(value: unknown): VmInfo {
+  const good =
+    isObject(value) &&
+    typeof value['id'] === 'string' &&
+    typeof value['name'] === 'string' &&
+    vmStates.includes(value['state'] as VmInfo['state']) &&
+    isObject(value['guest']);
+  if (!good) throw unexpected('description of a virtual machine');
+  return value as unknown as VmInfo;
+}
+
+/** One task. */
+export function readTaskInfo(value: unknown): TaskInfo {
+  if (!isObject(value) || typeof value['id'] !== 'string' || typeof value['isComplete'] !== 'boolean') {
+    throw unexpected('description of a task');
+  }
+  return value as unknown as TaskInfo;
+}
+
+/** An answer that is one list under `key`. */
+export function readList<T>(value: unknown, key: string, readItem: (item: unknown) => T): T[] {
+  const list = isObject(value) ? value[key] : undefined;
+  if (!Array.isArray(list)) throw unexpected(`list of ${key}`);
+  return list.map(readItem);
+}
+
+/** One event. Types of a newer server pass: they are events too. */
+export function readEvent(value: unknown): VmEvent {
+  const good =
+    isObject(value) &&
+    isSeq(value['seq']) &&
+    value['seq'] > 0 &&
+    typeof value['type'] === 'string' &&
+    value['type'].startsWith(eventTypePrefix) &&
+    typeof value['source'] === 'string' &&
+    typeof value['time'] === 'string' &&
+    isObject(value['data']) &&
+    (value['data']['vm'] === undefined || isObject(value['data']['vm']));
+  if (!good) throw unexpected('event');
+  return value as unknown as VmEvent;
+}
+
+/** One page of events after `after`, in order of seq. */
+export function readEventPage(value: unknown, after: number): EventPage<VmEvent> {
+  const next = isObject(value) ? value['next'] : undefined;
+  const events = readList(value, 'events', readEvent);
+  if (!isSeq(next) || next < after) throw unexpected('page of events');
+  let last = after;
+  for (const event of events) {
+    if (event.seq <= last) throw unexpected('page of events in order');
+    last = event.seq;
+  }
+  return { events, next: Math.max(next, last) };
+}

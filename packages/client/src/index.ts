@@ -1,0 +1,11 @@
+/** The vmpulse client, for Node 20 and newer and for browsers: nothing here reaches a module of Node's. */
+export { type AdviseOptions, type Connection, type SinkErrorContext } from './connection.ts';
+export { GuestOS } from './guest-os.ts';
+export { type SinkResult, type VirtualMachineSink, type VirtualServerSink } from './sink.ts';
+export { type Gap } from './subscription.ts';
+export { Task, type WaitOptions } from './task.ts';
+export { type FetchFunction, type RequestOptions } from './transport.ts';
+export { type ConfigurationValue, VirtualMachine } from './virtual-machine.ts';
+export { type ConnectOptions } from './open-link.ts';
+export { type EventsOptions, type ListEventsOptions, VirtualServer } from './virtual-server.ts';
+export * from '@vmpulse/wire';

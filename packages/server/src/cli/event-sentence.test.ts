@@ -1,0 +1,163 @@
+import { type Evidence, type EventDraft, eventTypeNames, toCloudEvent } from '@vmpulse/client';
+import { describe, expect, it } from 'vitest';
+import { eventLine, eventColor } from './event-sentence.ts';
+
+const evidence: Evidence = {
+  lastTickAt: '2024-01-01T00:00:00.000Z',
+  sinceLastTickMs: 4_500,
+  silenceMs: 1_520,
+  subtracted: { suspendedMs: 0, runDelayMs: 0 },
+  intervalMs: 1_000,
+  marginMs: 50,
+  witnesses: [],
+};
+const witnesses = [
+  { witness: 'qemu', answer: 'running', tookMs: 1 },
+  { witness: 'vcpu', answer: 'idle (0.4 %)', tookMs: 2 },
+];
+
+type Row = [Pick<EventDraft, 'type' | 'data'>, string];
+
+const rows: Row[] = [
+  [
+    { type: 'serviceStarted', data: { messageId: 3, version: '0.1.0', pid: 7, unclean: true } },
+    'service 0.1.0 started (pid 7); it had not ended in order before',
+  ],
+  [{ type: 'serviceStopped', data: { messageId: 2, reason: 'SIGTERM' } }, 'service stopped: SIGTERM'],
+  [{ type: 'vmCreated', data: { hypervisor: 'qemu' } }, 'created (qemu)'],
+  [{ type: 'vmDeleted', data: {} }, 'deleted'],
+  [
+    { type: 'configurationChanged', data: { key: 'memoryMiB', value: 1024, effective: 'nextStart' } },
+    'memoryMiB is now 1024 at its next start',
+  ],
+  [
+    { type: 'configurationChanged', data: { key: 'boot', value: null, effective: 'now' } },
+    'boot is now null',
+  ],
+  [
+    { type: 'stateChanged', data: { state: 'running', stateCode: 5, previousState: 'turningOn' } },
+    'turningOn -> running',
+  ],
+  [{ type: 'shutdownRequested', data: { by: 'acpi' } }, 'asked to shut down (power button)'],
+  [
+    { type: 'turnedOffByGuest', data: { reason: 'guest-shutdown' } },
+    'turned off by its guest (guest-shutdown)',
+  ],
+  [
+    { type: 'guestReset', data: { reason: 'guest-reset', byGuest: true } },
+    'reset by its guest (guest-reset)',
+  ],
+  [{ type: 'tripleFault', data: {} }, 'its processor met a triple fault'],
+  [
+    { type: 'heartbeatStarted', data: { source: 'ticker', intervalMs: 1_000, additionsVersion: '1.0.0' } },
+    'heartbeat began: each 1 s from its ticker 1.0.0',
+  ],
+  [
+    { type: 'heartbeatStarted', data: { source: 'agent', intervalMs: 100, additionsVersion: null } },
+    'heartbeat began: each 100 ms from its agent',
+  ],
+  [
+    {
+      type: 'heartbeatStopped',
+      data: { verdict: 'hung', cause: 'silence', evidence: { ...evidence, witnesses } },
+    },
+    'HAS STOPPED (hung): no ticks and idle processors, silent for 1.5 s, qemu: running, vcpu: idle (0.4 %)',
+  ],
+  [
+    {
+      type: 'heartbeatStopped',
+      data: {
+        verdict: 'exited',
+        cause: 'processExit',
+        evidence: {
+          ...evidence,
+          silenceMs: null,
+          exit: { exitCode: null, signal: 'SIGKILL', stderr: 'a\nout of memory\n' },
+        },
+        correlated: true,
+      },
+    },
+    'HAS STOPPED together with others (exited): its process is gone, ended by SIGKILL, it wrote "out of memory"',
+  ],
+  [
+    {
+      type: 'heartbeatStopped',
+      data: {
+        verdict: 'panicked',
+        cause: 'guestPanicked',
+        evidence: {
+          ...evidence,
+          subtracted: { suspendedMs: 3_000, runDelayMs: 20 },
+          detail: 'GUEST_PANICKED',
+        },
+      },
+    },
+    'HAS STOPPED (panicked): its kernel panicked, silent for 1.5 s, 3 s suspended not counted, ' +
+      '20 ms without a host processor not counted, GUEST_PANICKED',
+  ],
+  [{ type: 'heartbeatResumed', data: { outageMs: 61_000, stoppedSeq: 3 } }, 'runs again after 1 min 1 s'],
+  [
+    { type: 'additionsStopped', data: { cause: 'portClosed', evidence: { ...evidence, silenceMs: null } } },
+    'runs, but its additions stopped (portClosed)',
+  ],
+  [{ type: 'additionsResumed', data: { outageMs: 1_000 } }, 'its additions are back after 1 s'],
+  [
+    {
+      type: 'visibilityLost',
+      data: { reason: 'QEMU is stopped', evidence: { ...evidence, silenceMs: null } },
+    },
+    'cannot be judged: QEMU is stopped',
+  ],
+  [{ type: 'visibilityRegained', data: { outageMs: 500 } }, 'can be judged again after 500 ms'],
+  [
+    {
+      type: 'taskFailed',
+      data: {
+        task: 't1',
+        operation: 'startup',
+        messageId: 100,
+        error: { code: 'VM_E_OUT_OF_RESOURCE', hresult: '0xA0040203', detail: 'No memory.' },
+      },
+    },
+    'startup failed: No memory. (VM_E_OUT_OF_RESOURCE)',
+  ],
+  [
+    { type: 'eventsLost', data: { lost: 4, messageId: 101, reason: 'disk full' } },
+    '4 events were lost: disk full',
+  ],
+];
+
+const vm = { id: 'v', name: 'web-1' };
+const line = (draft: Pick<EventDraft, 'type' | 'data'>, name = 'web-1'): string =>
+  eventLine(
+    toCloudEvent({ ...draft, vm: { ...vm, name }, timeMs: 1_704_067_200_123 } as EventDraft, 12, 's'),
+  );
+
+describe('an event as a sentence', () => {
+  it.each(rows)('tells time, number, machine and what happened: $type', (draft, sentence) => {
+    expect(line(draft)).toBe(`2024-01-01T00:00:00.123Z  #12  web-1  ${sentence}`);
+  });
+
+  it('is there for every type', () => {
+    expect(new Set(rows.map(([draft]) => draft.type))).toEqual(new Set(eventTypeNames));
+  });
+
+  it('cannot steer the terminal, whatever guest, QEMU or server wrote, and is bounded', () => {
+    const hostile = '\u001b]0;owned\u0007\u009b2J\u202e\n';
+    const text = line(
+      { type: 'turnedOffByGuest', data: { reason: hostile + 'x'.repeat(10_000) } },
+      `n${hostile}`,
+    );
+    expect(text).not.toMatch(/[\p{Cc}\p{Cf}]/u);
+    expect(text.length).toBeLessThan(600);
+  });
+
+  it('shows a type of a newer server, and one whose data lacks what is told', () => {
+    const known = toCloudEvent({ type: 'vmDeleted', vm, timeMs: 0, data: {} }, 1, 's');
+    const newer = { ...known, type: 'io.vmpulse.brandNew' } as unknown as typeof known;
+    expect(eventLine(newer)).toContain('brandNew {"vm":{"id":"v","name":"web-1"}}');
+    const lacking = { ...known, type: 'io.vmpulse.heartbeatStopped' } as unknown as typeof known;
+    expect(eventLine(lacking)).toContain('heartbeatStopped {"vm"');
+    expect(eventColor(lacking)).toBe('red');
+  });
+});

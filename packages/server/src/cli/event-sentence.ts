@@ -1,0 +1,112 @@
+/** Events as sentences for people: one pure function, a phrase for each type. */
+import { type Evidence, type EventType, type VmEvent, eventTypeOf } from '@vmpulse/client';
+import type { Color } from './table.ts';
+import { clean, formatDuration, shorten } from './text.ts';
+
+/** Longest sentence; evidence may quote what a guest or QEMU wrote. */
+const maxSentence = 400;
+
+const verdictPhrases: Record<VmEvent<'heartbeatStopped'>['data']['verdict'], string> = {
+  exited: 'its process is gone',
+  panicked: 'its kernel panicked',
+  watchdog: 'its watchdog was not fed',
+  tripleFault: 'its processor met a triple fault',
+  internalError: 'QEMU met an internal error',
+  hung: 'no ticks and idle processors',
+  spinning: 'no ticks, processors at full speed and no I/O',
+  busy: 'no ticks for long, though its disks or processors work',
+};
+
+/** Why a verdict is what it is, in a few words: silence, what was not counted, what the witnesses said. */
+function describeEvidence(evidence: Evidence): string[] {
+  const parts: string[] = [];
+  if (evidence.silenceMs !== null) parts.push(`silent for ${formatDuration(evidence.silenceMs)}`);
+  const { suspendedMs, runDelayMs } = evidence.subtracted;
+  if (suspendedMs >= 1) parts.push(`${formatDuration(suspendedMs)} suspended not counted`);
+  if (runDelayMs >= 1) parts.push(`${formatDuration(runDelayMs)} without a host processor not counted`);
+  for (const { witness, answer } of evidence.witnesses) parts.push(`${witness}: ${answer}`);
+  if (evidence.exit !== undefined) {
+    const { exitCode, signal, stderr } = evidence.exit;
+    // Of a process that was adopted nobody learns either.
+    if (signal !== null) parts.push(`ended by ${signal}`);
+    else if (exitCode !== null) parts.push(`exit code ${exitCode}`);
+    const last = stderr.trim().split('\n').at(-1) ?? '';
+    if (last !== '') parts.push(`it wrote "${last}"`);
+  }
+  if (evidence.detail !== undefined) parts.push(evidence.detail);
+  return parts;
+}
+
+function withReasons(head: string, reasons: readonly string[]): string {
+  return reasons.length === 0 ? head : `${head}: ${reasons.join(', ')}`;
+}
+
+type Phrases = { readonly [T in EventType]: (data: VmEvent<T>['data']) => string };
+
+const phrases: Phrases = {
+  serviceStarted: (data) =>
+    `service ${data.version} started (pid ${data.pid})${data.unclean ? '; it had not ended in order before' : ''}`,
+  serviceStopped: (data) => `service stopped: ${data.reason}`,
+  vmCreated: (data) => `created (${data.hypervisor})`,
+  vmDeleted: () => 'deleted',
+  configurationChanged: ({ key, value, effective }) => {
+    const when = effective === 'nextStart' ? ' at its next start' : '';
+    return `${key} is now ${JSON.stringify(value) ?? 'unset'}${when}`;
+  },
+  stateChanged: (data) => `${data.previousState} -> ${data.state}`,
+  shutdownRequested: () => 'asked to shut down (power button)',
+  turnedOffByGuest: (data) => `turned off by its guest (${data.reason})`,
+  guestReset: (data) => `reset by ${data.byGuest ? 'its guest' : 'its operator'} (${data.reason})`,
+  tripleFault: () => 'its processor met a triple fault',
+  heartbeatStarted: ({ intervalMs, source, additionsVersion }) =>
+    `heartbeat began: each ${formatDuration(intervalMs)} from its ${source} ${additionsVersion ?? ''}`.trimEnd(),
+  heartbeatStopped: (data) => {
+    const reasons = [verdictPhrases[data.verdict] ?? data.cause, ...describeEvidence(data.evidence)];
+    const others = data.correlated === true ? ' together with others' : '';
+    return withReasons(`HAS STOPPED${others} (${data.verdict})`, reasons);
+  },
+  heartbeatResumed: (data) => `runs again after ${formatDuration(data.outageMs)}`,
+  additionsStopped: (data) =>
+    withReasons(`runs, but its additions stopped (${data.cause})`, describeEvidence(data.evidence)),
+  additionsResumed: (data) => `its additions are back after ${formatDuration(data.outageMs)}`,
+  visibilityLost: (data) => withReasons(`cannot be judged: ${data.reason}`, describeEvidence(data.evidence)),
+  visibilityRegained: (data) => `can be judged again after ${formatDuration(data.outageMs)}`,
+  taskFailed: (data) => `${data.operation} failed: ${data.error.detail} (${data.error.code})`,
+  eventsLost: (data) => `${data.lost} events were lost: ${data.reason}`,
+};
+
+/** What happened, as a sentence without the machine's name. Safe for a terminal. */
+function describeEvent(event: VmEvent): string {
+  const type = eventTypeOf(event);
+  const phrase = phrases[type] as ((data: VmEvent['data']) => string) | undefined;
+  let sentence: string;
+  try {
+    sentence = phrase === undefined ? `${type} ${JSON.stringify(event.data)}` : phrase(event.data);
+  } catch {
+    // An event of another version may lack what its phrase tells; it is shown all the same.
+    sentence = `${type} ${JSON.stringify(event.data)}`;
+  }
+  return shorten(clean(sentence), maxSentence);
+}
+
+const colors: Partial<Record<EventType, Color>> = {
+  heartbeatStopped: 'red',
+  tripleFault: 'red',
+  taskFailed: 'red',
+  eventsLost: 'red',
+  heartbeatResumed: 'green',
+  heartbeatStarted: 'green',
+  additionsStopped: 'yellow',
+  visibilityLost: 'yellow',
+};
+
+/** The color of an event's line, where colors are wanted. */
+export function eventColor(event: VmEvent): Color | undefined {
+  return colors[eventTypeOf(event)];
+}
+
+/** Time, number, machine, what happened. */
+export function eventLine(event: VmEvent): string {
+  const name = event.data.vm?.name ?? '-';
+  return `${clean(event.time)}  #${event.seq}  ${shorten(clean(name), 40)}  ${describeEvent(event)}`;
+}

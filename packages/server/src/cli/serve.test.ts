@@ -1,0 +1,38 @@
+import { VmError } from '@vmpulse/wire';
+import { pino } from 'pino';
+import { describe, expect, test } from 'vitest';
+import { parseListen, serviceOptions } from './serve.ts';
+
+const logger = pino({ level: 'silent' });
+
+describe('the address to listen on', () => {
+  test.each([
+    ['127.0.0.1:7410', '127.0.0.1', 7410],
+    ['localhost:0', 'localhost', 0],
+    ['[::1]:65535', '::1', 65_535],
+  ])('%s is a host and a port', (text, host, port) => {
+    expect(parseListen(text)).toEqual({ host, port });
+  });
+
+  test.each(['7410', ':7410', 'host', 'host:', 'host:x', 'host:70000', '::1:7410', 'a b:1', 'host:1:2'])(
+    '%s is refused with what to write',
+    (text) => {
+      expect(() => parseListen(text)).toThrow(/HOST:PORT/u);
+    },
+  );
+});
+
+describe('the options of serve', () => {
+  test('take a certificate only with its key', () => {
+    const flags = { data: '/d', listen: '0.0.0.0:1', logLevel: 'info' };
+    expect(() => serviceOptions({ ...flags, tlsCert: 'c' }, logger)).toThrow(VmError);
+    expect(() => serviceOptions({ ...flags, tlsKey: 'k' }, logger)).toThrow(VmError);
+    const both = serviceOptions({ ...flags, tlsCert: 'c', tlsKey: 'k' }, logger);
+    expect(both.tls).toEqual({ certFile: 'c', keyFile: 'k' });
+  });
+
+  test('make the data directory absolute', () => {
+    const options = serviceOptions({ data: 'relative', listen: '127.0.0.1:0', logLevel: 'info' }, logger);
+    expect(options.directory).toBe(`${process.cwd()}/relative`);
+  });
+});

@@ -1,0 +1,180 @@
+/**
+ * The composition root: the only place that knows every adapter. It puts the service together in the order of the
+ * way of the data, and takes it apart in the reverse.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import { type Clock, SystemClock } from './clock.ts';
+import { MeasuredLog } from './event/measured-log.ts';
+import {
+  createHttpServer,
+  type HttpServer,
+  type ListenAddress,
+  type Readiness,
+  type TlsFiles,
+} from './http/server.ts';
+import { Metrics } from './http/metrics.ts';
+import { loadToken } from './http/token.ts';
+import { QemuHypervisor } from './hypervisor/qemu/hypervisor.ts';
+import { Monitor } from './monitor/monitor.ts';
+import { SqliteStore } from './store/sqlite-store.ts';
+import { GuestAgent } from './tick/guest-agent.ts';
+import { VirtioSerialSource } from './tick/virtio-serial.ts';
+import { VirtualServer } from './vm/server.ts';
+
+/** How a service is started. */
+export interface ServiceOptions {
+  /** Data directory; made when it is not there. */
+  readonly directory: string;
+  /** TCP address; `port` 0 takes any free one. */
+  readonly listen: { readonly host: string; readonly port: number };
+  /** Needed beyond loopback. */
+  readonly tls?: TlsFiles;
+  /** Names under which a proxy reaches it. */
+  readonly hostNames?: readonly string[];
+  readonly logger: Logger;
+}
+
+/** A running service. */
+export interface Service {
+  readonly address: ListenAddress;
+  /** How long it took from the call to ready, ms. */
+  readonly startedInMs: number;
+  /** Stops in order; see VirtualServer.stop. Idempotent. */
+  stop(reason: string): Promise<void>;
+}
+
+/** Version of vmpulse. */
+const version = readVersion();
+
+function readVersion(): string {
+  const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
+  return String((JSON.parse(text) as { version: unknown }).version);
+}
+
+/**
+ * Starts the service: store, monitor, hypervisor, HTTP, then the machines. It listens before the machines are found
+ * again, and `/readyz` says "starting" until they are.
+ * Errors: VMPULSE_E_DATA_DIRECTORY, VMPULSE_E_DATA_DIRECTORY_IN_USE, VMPULSE_E_DATABASE_NEWER,
+ * VMPULSE_E_DATABASE_UNREADABLE, VMPULSE_E_LISTEN.
+ */
+export async function startService(options: ServiceOptions): Promise<Service> {
+  const { directory, logger } = options;
+  const clock = new SystemClock();
+  const beganMs = clock.monotonicMs();
+  const warn = (message: string, error: unknown): void => logger.warn({ err: error }, message);
+  const store = await SqliteStore.open(directory, { clock, warn });
+  const parts: { monitor?: Monitor; server?: VirtualServer; http?: HttpServer } = {};
+  let readiness = notReady('starting', 'The machines are being found again.');
+  let stopped: Promise<void> | undefined;
+  const stop = async (reason: string): Promise<void> => {
+    readiness = notReady('stopping', 'The service is stopping.');
+    await parts.server?.stop(reason);
+    parts.monitor?.close();
+    await parts.http?.close();
+    await store.close();
+  };
+  try {
+    const metrics = new Metrics();
+    const log = new MeasuredLog(store, clock, (tookMs) => metrics.appended(tookMs));
+    parts.monitor = watchMetered(clock, log, metrics, logger);
+    const qemu = qemuOf(options, clock);
+    const server = new VirtualServer({
+      clock,
+      log,
+      store,
+      hypervisors: [qemu],
+      watches: parts.monitor,
+      tickSource: new VirtioSerialSource(clock),
+      connectAgent: (address) => new GuestAgent(clock, address),
+      logger,
+      version,
+      pid: process.pid,
+    });
+    // Before anyone can ask, so that a machine that is known is never answered with "unknown".
+    await server.load();
+    metrics.observe({
+      machines: () => server.countStates(),
+      guests: () => server.countVerdicts(),
+      log: () => store.state(),
+    });
+    const token = await loadToken(join(directory, 'token'));
+    const ready = (): Readiness => readiness;
+    parts.http = await createHttpServer({
+      service: server,
+      log,
+      clock,
+      metrics,
+      token,
+      logger,
+      version,
+      ready,
+    });
+    const address = await listen(parts.http, options);
+    // From here on it tells that it starts, and so it tells how it ends.
+    parts.server = server;
+    await server.start();
+    readiness = { ready: true, reasons: [] };
+    void sayHypervisor(qemu, (detail) => {
+      if (stopped === undefined) readiness = notReady('hypervisorUnavailable', detail);
+    });
+    const startedInMs = clock.monotonicMs() - beganMs;
+    return { address, startedInMs, stop: (reason) => (stopped ??= stop(reason)) };
+  } catch (error) {
+    await stop('the service could not start').catch((failure: unknown) => warn('clean-up failed', failure));
+    throw error;
+  }
+}
+
+function watchMetered(clock: Clock, log: MeasuredLog, metrics: Metrics, logger: Logger): Monitor {
+  let laneLagMs = 0;
+  const monitor = new Monitor({
+    clock,
+    log,
+    observer: {
+      suspected: () => metrics.suspected(),
+      stopped: (verdict, cause, latencyMs) => metrics.stopped(verdict, cause, latencyMs),
+      resumed: () => metrics.resumed(),
+      laneLag: (lagMs) => {
+        laneLagMs = lagMs;
+      },
+      stalled: (lengthMs) => logger.warn({ lengthMs: Math.round(lengthMs) }, 'the service stood still'),
+      rejected: (bytes) => metrics.tickBytesRejected(bytes),
+      failed: (error) => logger.error({ err: error }, 'the monitor could not do what it must'),
+    },
+  });
+  metrics.observe({ ticks: () => monitor.totalTicks, laneLagMs: () => laneLagMs });
+  return monitor;
+}
+
+/** Whether kvm works takes seconds to find out; only what starts a machine waits for it. */
+async function sayHypervisor(qemu: QemuHypervisor, unavailable: (detail: string) => void): Promise<void> {
+  const { accelerator, acceleratorReason } = await qemu.probe();
+  if (accelerator === null) unavailable(acceleratorReason ?? 'QEMU cannot be used.');
+}
+
+function qemuOf({ directory, logger }: ServiceOptions, clock: Clock): QemuHypervisor {
+  return new QemuHypervisor({
+    directory,
+    clock,
+    logger: {
+      info: (message: unknown) => logger.info(String(message)),
+      warn: (message: unknown) => logger.warn(String(message)),
+    },
+  });
+}
+
+function listen(http: HttpServer, options: ServiceOptions): Promise<ListenAddress> {
+  return http.listen({
+    host: options.listen.host,
+    port: options.listen.port,
+    socketPath: join(options.directory, 'vmpulse.sock'),
+    ...(options.tls === undefined ? {} : { tls: options.tls }),
+    ...(options.hostNames === undefined ? {} : { hostNames: options.hostNames }),
+  });
+}
+
+function notReady(reason: Readiness['reasons'][number]['reason'], detail: string): Readiness {
+  return { ready: false, reasons: [{ reason, detail }] };
+}
