@@ -21,6 +21,9 @@ export default defineConfig({
         test: {
           name: 'unit',
           pool: 'forks',
+          // Some speak to real sockets, threads and disks; two busy cores must not fail them.
+          testTimeout: 30_000,
+          hookTimeout: 30_000,
           include: [
             'packages/*/src/**/*.test.ts',
             'test/tidy.test.ts',

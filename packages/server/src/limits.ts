@@ -3,7 +3,7 @@
 /** Longest line of the ticker's protocol, bytes, newline included (the protocol's own bound). */
 export const maxTickLineBytes = 512;
 /** Input read from one tick port in one turn before others get theirs: a flooding guest delays nobody. */
-export const maxTickBytesPerTurn: number = 16_384;
+export const maxTickBytesPerTurn: number = 65_536;
 /** Longest JSON line taken from QMP, bytes: query-blockstats of 24 disks is below 100 KiB. */
 export const maxQmpLineBytes: number = 4 * 1024 * 1024;
 /** Commands waiting for one QMP connection; more are refused with VM_E_OUT_OF_RESOURCE. */

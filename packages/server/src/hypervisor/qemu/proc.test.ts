@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { SystemClock } from '../../clock.ts';
 import type { ProcessRecord } from '../hypervisor.ts';
 import { bootId, isAlive, parseStat, readStat, sampleProcess } from './proc.ts';
@@ -84,10 +84,13 @@ describe('The process of a record', () => {
 
   it('is sampled with its threads, and as gone when another process has its pid', async () => {
     const { record, ended } = await make();
-    const sample = sampleProcess(new SystemClock(), record, [record.pid]);
-    expect(sample.processState).toMatch(/^[SR]$/);
-    expect(sample.vcpus[0]?.tid).toBe(record.pid);
-    expect(sample.mainLoop?.runNs).toBeGreaterThan(0);
+    // A process just made may wait for its program's pages (D), and has not run yet on a busy machine.
+    await vi.waitFor(() => {
+      const sample = sampleProcess(new SystemClock(), record, [record.pid]);
+      expect(sample.processState).toMatch(/^[SR]$/);
+      expect(sample.vcpus[0]?.tid).toBe(record.pid);
+      expect(sample.mainLoop?.runNs).toBeGreaterThan(0);
+    }, 4_000);
     const other = { ...record, startTicks: record.startTicks + 1 };
     expect(sampleProcess(new SystemClock(), other, [])).toMatchObject({ processState: null, mainLoop: null });
     await killProcess(record);
