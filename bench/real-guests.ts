@@ -85,7 +85,10 @@ async function roundsOf(
   const each = async (index: number): Promise<void> => {
     const vm = await service.live(`guest-${index}`, {}, parameters);
     for (let nth = 1; values.length < total; nth += 1) {
-      values.push(await round(vm, stops));
+      const value = await round(vm, stops);
+      values.push(value);
+      // Rounds take long: each is shown, so that a run that is cut off has not been in vain.
+      console.log(`  ${vm.name}: ${value.toFixed(1)} ms`);
       if (values.length >= total) return;
       await (await vm.reset()).waitForCompletion(60_000);
       await service.heard.wait(vm.name, 'heartbeatResumed', 300_000, nth);

@@ -218,6 +218,18 @@ describe('several vCPUs', () => {
 });
 
 describe('rounds', () => {
+  test('come as often as the guest ticks: one busy look does not cost a fast ticker a second', async () => {
+    const it = guest();
+    it.intervalMs = 100;
+    await it.live();
+    it.process.setLoad({ run: 0.5, runDelay: 0 });
+    await it.pass(75);
+    expect(it.watch.info().verdict).toBe('suspected');
+    it.process.setLoad(idle);
+    await it.pass(225);
+    expect(it.told).toEqual(['heartbeatStarted', 'heartbeatStopped']);
+  });
+
   test('give way to a tick that comes while they are out', async () => {
     const it = guest();
     await it.live();

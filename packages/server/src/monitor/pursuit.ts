@@ -9,7 +9,7 @@ import { patienceMs } from './policy.ts';
 import type { Teller } from './teller.ts';
 import type { Question, Round } from './witnesses.ts';
 
-/** Between two rounds of witnesses while a suspicion lasts. */
+/** Between two rounds of witnesses while a suspicion lasts: a guest's interval, at most this. */
 const roundEveryMs = 1_000;
 /** Between rounds while nothing can be seen: a monitor that was late once is asked again soon. */
 const unseenRoundMs = 250;
@@ -138,7 +138,7 @@ export class Pursuit {
       unseenForMs: nowMs - (suspicion.unseenSinceMs ?? nowMs),
       goneForMs: nowMs - (suspicion.goneSinceMs ?? nowMs),
       unseenTold: guest.announcer.isOpen('visibilityLost'),
-      attemptEveryMs: guest.policy.classic?.attemptEveryMs ?? roundEveryMs,
+      attemptEveryMs: guest.policy.classic?.attemptEveryMs ?? Math.min(intervalMs, roundEveryMs),
       unseenEveryMs: unseenRoundMs,
     });
   }
