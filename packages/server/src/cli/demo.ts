@@ -71,7 +71,7 @@ async function runDemo(flags: DemoFlags): Promise<number> {
     throw new VmError('E_INVALIDARG', 'The demo needs a guest image: run npm start, or give --image DIR.');
   }
   const directory = resolve(flags.data);
-  const logger = pino({ level: 'warn', base: null }, pino.destination(2));
+  const logger = pino({ level: 'error', base: null }, pino.destination(2));
   const ending = new Ending(logger);
   const service = await startService({ directory, listen: parseListen(flags.listen), logger });
   const ended = ending.of(service);
@@ -105,11 +105,12 @@ async function show(
   screen.say(
     `vmpulse ${info.version} listens on ${service.address.url ?? ''} and ${join(flags.data, 'vmpulse.sock')}`,
   );
-  if (info.host.acceleratorReason !== null)
-    screen.say(`Guests run under ${info.host.accelerator ?? 'nothing'}: ${info.host.acceleratorReason}`);
   const machines = await makeDemoGuests(server, resolve(flags.image ?? ''));
   screen.say('Starting the guests; their hearts beat in a few seconds.');
   await Promise.all(machines.map((machine) => startGuest(machine, screen)));
+  const { accelerator, acceleratorReason } = (await server.info()).host;
+  if (acceleratorReason !== null)
+    screen.say(`Guests run under ${accelerator ?? 'nothing'}: ${acceleratorReason}`);
   screen.say(hints(flags.data));
   const clock = new SystemClock();
   while (!signal.aborted) {
