@@ -223,9 +223,9 @@ test('the death of the writing thread in the middle of commits loses and doubles
   const store = await open();
   const tags = new Map<number, string>();
   let sent = 0;
-  let killing = true;
+  const killed = new AbortController();
   const pump = async (): Promise<void> => {
-    while (killing) {
+    while (!killed.signal.aborted) {
       sent += 1;
       const reason = `tag ${sent}`;
       const event = await store.append({
@@ -246,7 +246,7 @@ test('the death of the writing thread in the middle of commits loses and doubles
     deaths += 1;
     await vi.waitFor(() => expect(store.state().writable).toBe(true), 20_000);
   }
-  killing = false;
+  killed.abort();
   await pumps;
   expect(store.state()).toMatchObject({ lastSeq: sent, lost: 0, writable: true });
   const events: VmEvent[] = [];
