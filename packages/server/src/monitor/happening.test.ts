@@ -1,19 +1,8 @@
-import { afterEach, describe, expect, test } from 'vitest';
-import { WatchedGuest, type WatchedGuestOptions } from '../../../../test/support/watched-guest.ts';
+import { describe, expect, test } from 'vitest';
+import { type WatchedGuest } from '../../../../test/support/watched-guest.ts';
+import { watchedGuests } from '../../../../test/support/watched-guests.ts';
 
-const guests: WatchedGuest[] = [];
-function guest(options: WatchedGuestOptions = {}): WatchedGuest {
-  const made = new WatchedGuest(options);
-  guests.push(made);
-  return made;
-}
-
-afterEach(() => {
-  for (const each of guests.splice(0)) {
-    expect(each.failures).toEqual([]);
-    each.monitor.close();
-  }
-});
+const guest = watchedGuests();
 
 const idle = { run: 0.003, runDelay: 0 };
 const spinning = { run: 1, runDelay: 0 };
