@@ -159,7 +159,7 @@ lay_out() {
     esac
   done
   copy_modules first virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_console
-  copy_modules rest pvpanic pvpanic-pci button evdev virtio_blk failover net_failover virtio_net i6300esb
+  copy_modules rest pvpanic pvpanic-pci button evdev virtio_blk failover net_failover virtio_net i6300esb msr
   copy_program "$(find "$unpacked" -path '*bin/qemu-ga' -type f)"
   copy_program "$(find "$unpacked" -path '*bin/chrt' -type f)"
   install -m 755 "$here/init" "$root/init"

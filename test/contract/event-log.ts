@@ -288,7 +288,7 @@ export function describeEventLog(
           {
             record: machineRecord(1),
             state: 'running',
-            conditions: [{ condition: 'heartbeatStopped', seq: 2, sinceMs: testTimeMs }],
+            conditions: [{ condition: 'heartbeatStopped', seq: 2, sinceMs: testTimeMs, verdict: 'hung' }],
           },
         ]);
       });
@@ -370,7 +370,7 @@ export function describeEventLog(
           {
             record: machineRecord(1, { createdMs: 2 }),
             state: 'running',
-            conditions: [{ condition: 'heartbeatStopped', seq: 1, sinceMs: testTimeMs }],
+            conditions: [{ condition: 'heartbeatStopped', seq: 1, sinceMs: testTimeMs, verdict: 'hung' }],
           },
         ]);
       });

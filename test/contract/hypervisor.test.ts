@@ -1,7 +1,8 @@
 import { VmError } from '@vmpulse/wire';
 import { FakeHost, FakeHypervisor } from '../../packages/server/src/hypervisor/fake.ts';
 import { SimulatedClock } from '../support/simulated-clock.ts';
-import { type HypervisorUnderTest, hypervisorContract } from './hypervisor.ts';
+import { hypervisorContract } from './hypervisor.ts';
+import type { HypervisorUnderTest } from './hypervisor-under-test.ts';
 
 /** Simulated time that a step of the contract may take at most. */
 const patienceMs = 600_000;
@@ -18,6 +19,22 @@ hypervisorContract('The fake', (): Promise<HypervisorUnderTest> => {
     kill: (_record, vmId) => host.machine(vmId).kill(),
     freeze: (_record, vmId) => host.machine(vmId).hang(),
     thaw: (_record, vmId) => host.machine(vmId).unhang(),
+    guest: (vmId, kind) =>
+      Promise.resolve({
+        change: { disks: [{ file: '/fake/disk.img' }] },
+        act: () => {
+          const process = host.machine(vmId);
+          process.setIoRate({ diskOperations: 10 });
+          void clock.sleep(1_000).then(() => process[kind]());
+        },
+      }),
+    wake: (vmId) => Promise.resolve(host.machine(vmId).wake()),
+    migrateAway: (vmId) => Promise.resolve(host.machine(vmId).migrateAway()),
+    controlGroup: (_record, vmId) =>
+      Promise.resolve({
+        freeze: () => Promise.resolve(host.machine(vmId).setFrozen(true)),
+        thaw: () => Promise.resolve(host.machine(vmId).setFrozen(false)),
+      }),
     refusal: () => {
       const words = 'QEMU refused cont: Failed to get "write" lock';
       return Promise.resolve({

@@ -3,6 +3,8 @@ import type { EventDraft } from '@vmpulse/wire';
 import { describe, expect, test } from 'vitest';
 import type { EventLogFixture } from './event-log.ts';
 import {
+  holdDraft,
+  holdEndedDraft,
   machineRecord,
   machineReference,
   resumedDraft,
@@ -72,7 +74,7 @@ export function describeMachines(start: () => Promise<EventLogFixture>): void {
         type: 'visibilityLost',
         vm,
         timeMs: testTimeMs,
-        data: { reason: 'stopped', evidence },
+        data: { verdict: 'unknown', reason: 'stopped', evidence },
       });
       await log.append({
         type: 'additionsStopped',
@@ -92,6 +94,68 @@ export function describeMachines(start: () => Promise<EventLogFixture>): void {
       expect(await conditions()).toEqual([['additionsStopped', 5]]);
       await log.append({ type: 'vmDeleted', vm, timeMs: testTimeMs, data: {} });
       expect(await conditions()).toEqual([]);
+    });
+
+    test('have the verdict of an open stop that was told last, and none where no stop is open', async () => {
+      const { log } = await start();
+      await log.putMachine(machineRecord(1));
+      const verdicts = async (): Promise<unknown> =>
+        (await log.loadMachines())[0]?.conditions.map(({ seq, verdict }) => [seq, verdict]);
+      await log.append(stoppedDraft(1));
+      expect(await verdicts()).toEqual([[1, 'hung']]);
+      const { evidence } = stoppedDraft(1).data as { evidence: never };
+      const exited: EventDraft = {
+        type: 'heartbeatStopped',
+        vm: machineReference(1),
+        timeMs: testTimeMs,
+        data: { verdict: 'exited', cause: 'processExit', evidence },
+      };
+      await log.append(exited);
+      await log.append({
+        type: 'visibilityLost',
+        vm: machineReference(1),
+        timeMs: testTimeMs,
+        data: { verdict: 'unknown', reason: 'stopped', evidence },
+      });
+      expect(await verdicts()).toEqual([
+        [1, 'exited'],
+        [3, undefined],
+      ]);
+      await log.append(resumedDraft(1));
+      await log.append(stoppedDraft(1));
+      expect(await verdicts()).toEqual([
+        [3, undefined],
+        [5, 'hung'],
+      ]);
+    });
+
+    test('are held from holdStarted until holdEnded, one hold for each and one for all', async () => {
+      const { log } = await start();
+      const held = async (): Promise<unknown> =>
+        (await log.loadHolds()).toSorted((a, b) => ((a.vmId ?? '') < (b.vmId ?? '') ? -1 : 1));
+      const stored = (vmId: string | null, reason: string, forMs: number): object => ({
+        vmId,
+        reason,
+        sinceMs: testTimeMs,
+        untilMs: testTimeMs + forMs,
+      });
+      const { id } = machineReference(1);
+      expect(await held()).toEqual([]);
+      await log.append(holdDraft(1, 'backup', 60_000));
+      await log.append(holdDraft(null, 'upgrade', 5_000));
+      await log.append(holdDraft(2, 'move', 1_000));
+      expect(await held()).toEqual([
+        stored(null, 'upgrade', 5_000),
+        stored(id, 'backup', 60_000),
+        stored(machineReference(2).id, 'move', 1_000),
+      ]);
+      await log.append(holdEndedDraft(null, 'upgrade'));
+      await log.append(holdEndedDraft(1, 'backup'));
+      await log.append(holdDraft(1, 'again', 2_000));
+      await log.append({ type: 'vmDeleted', vm: machineReference(2), timeMs: testTimeMs, data: {} });
+      expect(await held()).toEqual([stored(id, 'again', 2_000)]);
+      await log.append(holdEndedDraft(2, 'move'));
+      expect(await held()).toEqual([stored(id, 'again', 2_000)]);
     });
 
     test('keep values of the server', async () => {

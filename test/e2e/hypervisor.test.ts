@@ -4,13 +4,15 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { RunningMachine } from '../../packages/server/src/hypervisor/hypervisor.ts';
 import { asObject, QmpConnection } from '../../packages/server/src/hypervisor/qemu/qmp.ts';
 import { socketAddress } from '../../packages/server/src/socket-path.ts';
+import { hypervisorContract } from '../contract/hypervisor.ts';
 import {
   configurationOf,
   type HypervisorUnderTest,
-  hypervisorContract,
   Recorder,
   type Refusal,
-} from '../contract/hypervisor.ts';
+} from '../contract/hypervisor-under-test.ts';
+import { writeBootDisk } from '../support/boot-sector.ts';
+import { ControlGroup } from '../support/control-group.ts';
 import { QemuHost } from '../support/qemu-host.ts';
 
 const never = new AbortController().signal;
@@ -39,6 +41,7 @@ async function diskInUse(host: QemuHost): Promise<Refusal> {
 // The guests have nothing to boot: their firmware runs, which is all the contract asks of a guest.
 hypervisorContract('QEMU', async (): Promise<HypervisorUnderTest> => {
   const host = await QemuHost.make();
+  const groups: ControlGroup[] = [];
   return {
     hypervisor: host.adapter(),
     restarted: () => host.adapter(),
@@ -46,8 +49,30 @@ hypervisorContract('QEMU', async (): Promise<HypervisorUnderTest> => {
     freeze: ({ pid }) => void process.kill(pid, 'SIGSTOP'),
     thaw: ({ pid }) => void process.kill(pid, 'SIGCONT'),
     refusal: () => diskInUse(host),
+    guest: async (_vmId, kind) => {
+      const file = join(host.directory, `${kind}.img`);
+      await writeBootDisk(file, kind);
+      return { change: { disks: [{ file }] }, act: () => undefined };
+    },
+    wake: async (vmId) => {
+      const operator = await host.operator(vmId);
+      await operator.execute('system_wakeup');
+      operator.close('the operator left');
+    },
+    migrateAway: (vmId) => host.migrate(vmId, 'exec:cat > /dev/null'),
+    controlGroup: async ({ pid }) => {
+      const group = await ControlGroup.make(2);
+      if (typeof group === 'string') return group;
+      groups.push(group);
+      await group.add(pid);
+      return group;
+    },
     settle: (promise) => promise,
-    dispose: () => host.dispose(),
+    dispose: async () => {
+      for (const group of groups) await group.thaw();
+      await host.dispose();
+      for (const group of groups) await group.remove();
+    },
   };
 });
 
@@ -78,6 +103,7 @@ describe('A save that was cut off by the end of the service', () => {
     const before = await monitorOf(directory);
     await before.execute('stop');
     // A slow disk: more than a pipe holds is to be written, and nobody takes it for three seconds.
+    await writeFile(join(directory, 'saved-state.partial'), '');
     await before.execute('migrate', { uri: 'exec:sleep 3; cat > saved-state.partial; touch written' });
     before.close('the service was killed');
     const adoption = await host.adapter().adopt(vmId, machine.record);

@@ -52,6 +52,41 @@ describe('the service itself', () => {
     expect(service.heard.isGapless()).toBe(true);
   });
 
+  test('holds a guest: it hangs and nothing is told, over a restart too, until it is released', async () => {
+    const service = await started();
+    const vm = await service.live('held');
+    const hold = await vm.hold({ minutes: 10, reason: 'kernel upgrade' });
+    expect((await service.heard.wait('held', 'holdStarted', 2_000)).data).toMatchObject({
+      scope: 'vm',
+      reason: 'kernel upgrade',
+      until: hold.until,
+    });
+    await service.tell(vm, 'hang');
+    await delay(4_000);
+    expect(await service.end('SIGKILL')).toBeNull();
+    await service.run();
+    expect((await vm.refresh()).guest.hold).toEqual(hold);
+    await delay(4_000);
+    expect(service.heard.types('held')).not.toContain('heartbeatStopped');
+    expect((await vm.refresh()).guest.isHeartbeating).toBe(false);
+    const releasedMs = performance.now();
+    await vm.release();
+    const stopped = await service.heard.wait('held', 'heartbeatStopped', 10_000);
+    // Silence counts from the release: an interval, the margin, one more second where a first look finds it busy.
+    expect(performance.now() - releasedMs).toBeLessThan(4_000);
+    expect(stopped.data).toMatchObject({ verdict: 'hung' });
+    expect(stopped.data).not.toHaveProperty('held');
+    const types = service.heard.types('held');
+    expect(types.slice(types.indexOf('holdStarted'))).toEqual([
+      'holdStarted',
+      'holdEnded',
+      'heartbeatStopped',
+    ]);
+    await service.end('SIGKILL');
+    await service.run();
+    expect((await vm.refresh()).guest).toMatchObject({ verdict: 'hung', stoppedSeq: stopped.seq });
+  });
+
   test('killed 100 times loses no event, doubles none, invents no stop, and finds every guest', async () => {
     const service = await started();
     const names = ['pauses', 'saves', 'resets', 'toggles'];

@@ -1,6 +1,7 @@
 /**
  * Run as a process of its own: appends events as fast as it can and tells on stdout, one line each, what it was told is
- * durable, until it is killed. Arguments: `writer` (the writer alone) or `store` (all of it), directory, round.
+ * durable, until it is killed. Arguments: `writer` (the writer alone), `store` (all of it) or `holds` (a server that
+ * holds machines, see hold-until-killed.ts), directory, round.
  */
 import { writeSync } from 'node:fs';
 import { registerHooks } from 'node:module';
@@ -15,7 +16,7 @@ registerHooks({
 const [, , mode, directory = '', round = ''] = process.argv;
 
 /** One line, whole: a pipe takes less than 4 KiB at once or not at all, and not at all while its reader is behind. */
-function tell(seq: number, tag: string): void {
+function tell(seq: number | string, tag: string): void {
   for (;;) {
     try {
       writeSync(1, `${seq} ${tag}\n`);
@@ -64,4 +65,9 @@ async function runStore(): Promise<void> {
   await Promise.all([0, 1, 2, 3, 4].map(loop));
 }
 
-await (mode === 'store' ? runStore() : runWriter());
+async function runHolds(): Promise<void> {
+  const { holdUntilKilled } = await import('./hold-until-killed.ts');
+  await holdUntilKilled(directory, round, (line) => tell('told', line));
+}
+
+await { store: runStore, writer: runWriter, holds: runHolds }[mode as 'store' | 'writer' | 'holds']();

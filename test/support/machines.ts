@@ -82,3 +82,21 @@ export function runningDraft(n: number, timeMs: number = testTimeMs): EventDraft
   const data = { state: 'running', stateCode: 5, previousState: 'turningOn' } as const;
   return { type: 'stateChanged', vm: machineReference(n), timeMs, data };
 }
+
+/** A holdStarted of machine `n`, or of all with null, for `forMs`. */
+export function holdDraft(n: number | null, reason: string, forMs: number): EventDraft {
+  const until = new Date(testTimeMs + forMs).toISOString();
+  const data = { scope: n === null ? 'all' : 'vm', reason, until } as const;
+  return {
+    type: 'holdStarted',
+    ...(n === null ? {} : { vm: machineReference(n) }),
+    timeMs: testTimeMs,
+    data,
+  };
+}
+
+/** The end of such a hold. */
+export function holdEndedDraft(n: number | null, reason: string): EventDraft {
+  const data = { scope: n === null ? 'all' : 'vm', reason, how: 'released', heldMs: 1 } as const;
+  return { type: 'holdEnded', ...(n === null ? {} : { vm: machineReference(n) }), timeMs: testTimeMs, data };
+}

@@ -20,6 +20,7 @@ import {
   type MachineRecord,
   type MachineStore,
   type OpenCondition,
+  type StoredHold,
   type StoredMachine,
   conditionRules,
 } from '../../packages/server/src/machine-record.ts';
@@ -58,6 +59,7 @@ export class MemoryEventLog implements EventLog, MachineStore {
   readonly #listeners = new Set<{ call: (lastSeq: number) => void }>();
   readonly #rows = new Map<string, Row>();
   readonly #values = new Map<string, string>();
+  readonly #holds = new Map<string | null, StoredHold>();
   #events: VmEvent[] = [];
   #waiting: Waiting[] = [];
   #deletedThrough = 0;
@@ -129,6 +131,10 @@ export class MemoryEventLog implements EventLog, MachineStore {
         : [{ record: copy(record), state: state ?? 'turnedOff', conditions: [...conditions.values()] }],
     );
     return Promise.resolve(machines.toSorted((a, b) => (a.record.id < b.record.id ? -1 : 1)));
+  }
+
+  loadHolds(): Promise<StoredHold[]> {
+    return Promise.resolve([...this.#holds.values()]);
   }
 
   putMachine(record: MachineRecord): Promise<void> {
@@ -282,6 +288,7 @@ export class MemoryEventLog implements EventLog, MachineStore {
   }
 
   #apply(draft: EventDraft, seq: number, effect: MachineEffect | undefined): void {
+    this.#applyHold(draft);
     if (draft.vm !== undefined) {
       const row = this.#row(draft.vm.id);
       if (draft.type === 'stateChanged') row.state = draft.data.state;
@@ -289,12 +296,23 @@ export class MemoryEventLog implements EventLog, MachineStore {
       for (const [name, rule] of Object.entries(conditionRules)) {
         const condition = name as Condition;
         if (rule.closes === draft.type) row.conditions.delete(condition);
-        if (rule.opens !== draft.type || row.conditions.has(condition)) continue;
-        row.conditions.set(condition, { condition, seq, sinceMs: draft.timeMs });
+        if (rule.opens !== draft.type) continue;
+        const opened = row.conditions.get(condition) ?? { condition, seq, sinceMs: draft.timeMs };
+        const told = draft.type === 'heartbeatStopped' ? { verdict: draft.data.verdict } : {};
+        row.conditions.set(condition, { ...opened, ...told });
       }
     }
     if (effect === undefined) return;
     if ('put' in effect) this.#row(effect.put.id).record = effect.put;
     else this.#rows.delete(effect.remove);
+  }
+
+  #applyHold(draft: EventDraft): void {
+    const vmId = draft.vm?.id ?? null;
+    if (draft.type === 'holdStarted') {
+      const { reason, until } = draft.data;
+      this.#holds.set(vmId, { vmId, reason, sinceMs: draft.timeMs, untilMs: Date.parse(until) });
+    }
+    if (draft.type === 'holdEnded' || (draft.type === 'vmDeleted' && vmId !== null)) this.#holds.delete(vmId);
   }
 }

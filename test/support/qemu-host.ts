@@ -13,6 +13,8 @@ import {
   type QemuHypervisorOptions,
 } from '../../packages/server/src/hypervisor/qemu/hypervisor.ts';
 import { killProcess } from '../../packages/server/src/hypervisor/qemu/process.ts';
+import { asObject, QmpConnection } from '../../packages/server/src/hypervisor/qemu/qmp.ts';
+import { socketAddress } from '../../packages/server/src/socket-path.ts';
 import { SystemClock } from '../../packages/server/src/clock.ts';
 
 /** Adapters over one data directory; dispose() ends every process they started and removes the directory. */
@@ -47,6 +49,30 @@ export class QemuHost {
   /** Is there such a file in the machine's directory? */
   has(vmId: string, name: string): boolean {
     return existsSync(join(this.directory, 'vms', vmId, name));
+  }
+
+  /** The monitor a machine has for operators, beside the one that vmpulse holds. */
+  operator(vmId: string): Promise<QmpConnection> {
+    return QmpConnection.open(socketAddress(join(this.directory, 'vms', vmId, 'operator.sock')), this.clock, {
+      onEvent: () => undefined,
+      onMessage: () => undefined,
+      onTimeout: () => undefined,
+      onClose: () => undefined,
+    });
+  }
+
+  /** The operator migrates a machine to `uri`; resolves once QEMU is through with it. */
+  async migrate(vmId: string, uri: string): Promise<void> {
+    const operator = await this.operator(vmId);
+    try {
+      await operator.execute('migrate', { uri });
+      for (let status: unknown = 'setup'; status !== 'completed'; await this.clock.sleep(20)) {
+        status = asObject(await operator.execute('query-migrate'))?.['status'];
+        if (status === 'failed' || status === 'cancelled') throw new Error(`The migration is ${status}.`);
+      }
+    } finally {
+      operator.close('the operator left');
+    }
   }
 
   async dispose(): Promise<void> {

@@ -82,6 +82,10 @@ function recordedWatch(request: WatchRequest, log: EventLog): RecordedWatch {
       onRejected: () => undefined,
       onConnection: () => undefined,
     },
+    pulses: { wantedEveryMs: () => null, onPulse: () => undefined },
+    setHeld: (held) => {
+      calls.push(`held ${held}`);
+    },
     begin: (_machine, how, runState) => {
       exitExpected = runState === 'shutdown';
       calls.push(`begin ${how} ${runState}`);

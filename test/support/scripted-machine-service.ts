@@ -1,6 +1,8 @@
 /** A machine service that answers from a script: what it has, and what it throws next. */
 import {
   type GuestInfo,
+  type HoldInfo,
+  type HoldRequest,
   type ServerInfo,
   type TaskInfo,
   type VmChange,
@@ -14,7 +16,13 @@ import {
   stateCodes,
   vmStates,
 } from '@vmpulse/wire';
-import type { MachineService, TaskOperation } from '../../packages/server/src/vm/machine-service.ts';
+import { checkHoldRequest } from '../../packages/server/src/vm/hold-request.ts';
+import type {
+  GuestService,
+  HoldService,
+  MachineService,
+  TaskOperation,
+} from '../../packages/server/src/vm/machine-service.ts';
 
 /** A guest that ticks. */
 const scriptedGuest: GuestInfo = {
@@ -29,6 +37,8 @@ const scriptedGuest: GuestInfo = {
   computerName: 'web-1',
   canShutdown: true,
   stoppedSeq: null,
+  fileSystems: 'thawed',
+  hold: null,
 };
 
 /** A machine with every field set. */
@@ -72,12 +82,43 @@ export function scriptedVm(name: string, id: string): VmInfo {
 export class ScriptedMachineService implements MachineService {
   readonly machines: VmInfo[] = [scriptedVm('web-1', 'aaaaaaaa-0000-4000-8000-000000000001')];
   readonly #tasks: TaskInfo[] = [];
+  readonly #holds = new Map<string | null, HoldInfo>();
   /** Calls that reached it. */
   readonly calls: string[] = [];
   /** What the next call throws. */
   failure: unknown;
   /** What `info`, `create`, `change` and `delete` wait for. */
   pending: Promise<void> = Promise.resolve();
+
+  readonly guests: GuestService = {
+    execute: async (vm, request) => {
+      this.get(vm);
+      this.#call(`execute ${JSON.stringify(request)}`);
+      const stdout = { text: 'out\n', base64: null };
+      const stderr = { text: '\ufffd', base64: '/w==' };
+      return { exitCode: 3, signal: null, stdout, stderr, truncated: false, durationMs: 12.5 };
+    },
+    parameter: async (vm, name) => {
+      this.get(vm);
+      this.#call(`parameter ${name}`);
+      return { name, value: 'v' };
+    },
+    setParameter: async (vm, name, request) => {
+      this.get(vm);
+      this.#call(`setParameter ${name} ${JSON.stringify(request)}`);
+      return { name, value: (request as { value: string }).value };
+    },
+    freeze: async (vm, request) => {
+      this.get(vm);
+      this.#call(`freeze ${JSON.stringify(request)}`);
+      return { fileSystems: 2 };
+    },
+    thaw: async (vm) => {
+      this.get(vm);
+      this.#call('thaw');
+      return { fileSystems: 2 };
+    },
+  };
 
   #call(what: string): void {
     this.calls.push(what);
@@ -155,6 +196,32 @@ export class ScriptedMachineService implements MachineService {
   async delete(vm: string): Promise<void> {
     this.machines.splice(this.machines.indexOf(this.get(vm)), 1);
     await this.pending;
+  }
+
+  readonly holds: HoldService = {
+    list: () => [...this.#holds.values()],
+    countHeld: () => this.#holds.size,
+    hold: async (vm, request) => this.#hold(vm, request),
+    release: async (vm) => {
+      const key = vm === null ? null : this.get(vm).id;
+      if (!this.#holds.delete(key)) throw new VmError('VMPULSE_E_NOT_FOUND', 'There is no such hold.');
+      await this.pending;
+    },
+  };
+
+  async #hold(vm: string | null, request: HoldRequest): Promise<HoldInfo> {
+    const found = vm === null ? undefined : this.get(vm);
+    const { lengthMs, reason } = checkHoldRequest(request);
+    await this.pending;
+    const hold: HoldInfo = {
+      scope: found === undefined ? 'all' : 'vm',
+      ...(found === undefined ? {} : { vm: { id: found.id, name: found.name } }),
+      reason,
+      since: '2026-01-01T00:00:00.000Z',
+      until: new Date(Date.UTC(2026, 0, 1) + lengthMs).toISOString(),
+    };
+    this.#holds.set(found?.id ?? null, hold);
+    return hold;
   }
 
   operate(vm: string, operation: TaskOperation): TaskInfo {

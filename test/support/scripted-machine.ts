@@ -47,6 +47,8 @@ export function scriptedMachine(name: string, number: number, changes: MachineCh
       computerName: null,
       canShutdown: false,
       stoppedSeq: null,
+      fileSystems: null,
+      hold: null,
       ...changes.guest,
     },
   };

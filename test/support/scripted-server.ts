@@ -21,6 +21,7 @@ import {
   toCloudEvent,
 } from '@vmpulse/wire';
 import { eventually } from './eventually.ts';
+import { ScriptedHolds } from './scripted-holds.ts';
 import { type MachineChanges, scriptedMachine } from './scripted-machine.ts';
 
 /** A draft without what the server fills in. */
@@ -57,6 +58,7 @@ export class ScriptedServer {
   log: VmEvent[] = [];
   vms: VmInfo[] = [];
   tasks: TaskInfo[] = [];
+  readonly holds: ScriptedHolds = new ScriptedHolds();
   /** Tasks stay under way until `endTask`, when true. */
   slowTasks = false;
   /** `METHOD path` of each request, in the order they came. */
@@ -220,6 +222,7 @@ export class ScriptedServer {
     const parts = url.pathname.split('/').slice(2).map(decodeURIComponent);
     if (parts[0] === 'server') json(response, 200, this.info());
     else if (parts[0] === 'events') this.#events(request, response, url.searchParams);
+    else if (parts[0] === 'holds') this.#hold(request.method, response, undefined, body);
     else if (parts[0] === 'tasks') this.#tasks(response, parts.slice(1));
     else if (parts[0] === 'vms') this.#vms(request.method ?? 'GET', response, parts.slice(1), body);
     else throw new VmError('VMPULSE_E_NOT_FOUND', 'No such route.');
@@ -259,6 +262,8 @@ export class ScriptedServer {
   #vm(method: string, response: ServerResponse, vm: VmInfo, action: string | undefined, body: unknown): void {
     if (action === 'guest') {
       json(response, 200, vm.guest);
+    } else if (action === 'hold') {
+      this.#hold(method, response, vm, body);
     } else if (action !== undefined) {
       const operation = operations[action];
       if (operation === undefined) throw new VmError('VMPULSE_E_NOT_FOUND', 'No such route.');
@@ -273,6 +278,13 @@ export class ScriptedServer {
       if (method === 'PATCH') applyChange(vm, body as Record<string, unknown>);
       json(response, 200, vm);
     }
+  }
+
+  #hold(method: string | undefined, response: ServerResponse, vm: VmInfo | undefined, body: unknown): void {
+    const answer = this.holds.ask(method ?? 'GET', vm, body);
+    this.holds.show(this.vms);
+    if (answer === null) response.writeHead(204).end();
+    else json(response, 200, answer);
   }
 
   #operate(vm: VmInfo, operation: VmOperation): TaskInfo {

@@ -5,7 +5,13 @@ import type { Terminal } from '../../packages/server/src/cli/terminal.ts';
 export class ScriptedTerminal implements Terminal {
   readonly env: Record<string, string | undefined>;
   readonly workingDirectory: string;
-  readonly isTty: boolean = false;
+  isTty = false;
+  isErrTty = false;
+  /** What `input` gives. */
+  stdin = '';
+  /** Bytes written as they are. */
+  readonly rawOut: Uint8Array[] = [];
+  readonly rawErr: Uint8Array[] = [];
   readonly color: boolean = false;
   readonly outLines: string[] = [];
   readonly errLines: string[] = [];
@@ -27,6 +33,15 @@ export class ScriptedTerminal implements Terminal {
 
   out(line: string): Promise<void> {
     this.outLines.push(line);
+    return Promise.resolve();
+  }
+
+  input(): Promise<string> {
+    return Promise.resolve(this.stdin);
+  }
+
+  raw(bytes: Uint8Array, to: 'out' | 'err'): Promise<void> {
+    (to === 'out' ? this.rawOut : this.rawErr).push(bytes);
     return Promise.resolve();
   }
 

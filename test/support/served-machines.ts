@@ -4,9 +4,19 @@ import { eventTypeOf, isEvent } from '@vmpulse/wire';
 import type { EventLog } from '../../packages/server/src/event/log.ts';
 import { FakeHost, FakeHypervisor } from '../../packages/server/src/hypervisor/fake.ts';
 import type { MachineEffect, MachineRecord, MachineStore } from '../../packages/server/src/machine-record.ts';
-import type { TickListener, TickSource, TickSubscription } from '../../packages/server/src/tick/source.ts';
+import type {
+  AgentPing,
+  TickListener,
+  TickSource,
+  TickSubscription,
+} from '../../packages/server/src/tick/source.ts';
 import type { TaskOperation } from '../../packages/server/src/vm/machine-service.ts';
-import type { GuestAgentPort } from '../../packages/server/src/vm/ports.ts';
+import type {
+  FileSystems,
+  GuestAgentPort,
+  GuestProgramOptions,
+  GuestProgramResult,
+} from '../../packages/server/src/vm/ports.ts';
 import { VirtualServer, type VirtualServerOptions } from '../../packages/server/src/vm/server.ts';
 import { MemoryEventLog } from './memory-event-log.ts';
 import { RecordedWatches, type RecordedWatch } from './recorded-watch.ts';
@@ -27,38 +37,85 @@ export class ScriptedTicks implements TickSource {
 /** A guest agent that answers while `answers`, and otherwise never does. */
 export class ScriptedAgent implements GuestAgentPort {
   answers = true;
+  busy = false;
   asked: string[] = [];
   onShutdown: () => void = () => undefined;
   closed = false;
+  frozen = false;
+  /** File systems that can be frozen. */
+  fileSystems = 1;
+  /** Files of the guest, by path. */
+  readonly files: Map<string, Uint8Array> = new Map();
+  /** What a command of the name fails with, once. */
+  readonly failures: Map<string, Error> = new Map();
+  /** How programs end. */
+  onExecute: (path: string, args: readonly string[], options: GuestProgramOptions) => GuestProgramResult =
+    () => ({ exitCode: 0, signal: null, stdout: Buffer.alloc(0), stderr: Buffer.alloc(0), truncated: false });
 
-  ping(): Promise<{ answered: boolean }> {
-    return this.#answer('ping', { answered: true });
+  ping(_timeoutMs: number): Promise<AgentPing> {
+    return this.#answer('ping', () => ({ answered: true, latencyMs: 1 }));
   }
 
   info(): Promise<{ version: string | null }> {
-    return this.#answer('info', { version: '7.2.0' });
+    return this.#answer('info', () => ({ version: '7.2.0' }));
   }
 
   osInfo(): Promise<{ prettyName: string | null }> {
-    return this.#answer('osInfo', { prettyName: 'Debian\u0007 12' });
+    return this.#answer('osInfo', () => ({ prettyName: 'Debian\u0007 12' }));
   }
 
   hostName(): Promise<string | null> {
-    return this.#answer('hostName', 'guest-1');
+    return this.#answer('hostName', () => 'guest-1');
   }
 
   async shutdown(): Promise<void> {
-    await this.#answer('shutdown', undefined);
+    await this.#answer('shutdown', () => undefined);
     this.onShutdown();
+  }
+
+  freezeStatus(): Promise<FileSystems> {
+    return this.#answer('freezeStatus', () => (this.frozen ? 'frozen' : 'thawed'));
+  }
+
+  freeze(): Promise<number> {
+    return this.#answer('freeze', () => {
+      this.frozen = this.fileSystems > 0;
+      return this.fileSystems;
+    });
+  }
+
+  thaw(): Promise<number> {
+    return this.#answer('thaw', () => {
+      const thawed = this.frozen ? this.fileSystems : 0;
+      this.frozen = false;
+      return thawed;
+    });
+  }
+
+  execute(path: string, args: readonly string[], options: GuestProgramOptions): Promise<GuestProgramResult> {
+    return this.#answer(['execute', path, ...args].join(' '), () => this.onExecute(path, args, options));
+  }
+
+  writeFile(path: string, content: Uint8Array): Promise<void> {
+    return this.#answer(`writeFile ${path}`, () => void this.files.set(path, content));
+  }
+
+  readFile(path: string): Promise<Uint8Array | null> {
+    return this.#answer(`readFile ${path}`, () => this.files.get(path) ?? null);
   }
 
   close(): void {
     this.closed = true;
   }
 
-  #answer<T>(word: string, value: T): Promise<T> {
+  async #answer<T>(word: string, value: () => T): Promise<T> {
     this.asked.push(word);
-    return this.answers ? Promise.resolve(value) : Promise.race<T>([]);
+    if (!this.answers) return Promise.race<T>([]);
+    const [name = ''] = word.split(' ');
+    const failure = this.failures.get(name);
+    this.failures.delete(name);
+    if (failure !== undefined) throw failure;
+    return value();
   }
 }
 
@@ -90,6 +147,7 @@ class Cut {
     const memory = this.#memory;
     return {
       loadMachines: () => memory.loadMachines(),
+      loadHolds: () => memory.loadHolds(),
       putMachine: (record: MachineRecord) => this.#unlessCut(() => memory.putMachine(record)),
       getValue: (key) => memory.getValue(key),
       setValue: (key, value) => this.#unlessCut(() => memory.setValue(key, value)),

@@ -14,6 +14,7 @@ import type { RunningMachine, RunState } from '../../packages/server/src/hypervi
 import type { OpenCondition, WatchMemory } from '../../packages/server/src/machine-record.ts';
 import { Monitor } from '../../packages/server/src/monitor/monitor.ts';
 import type { Beginning, Watch } from '../../packages/server/src/monitor/watch.ts';
+import type { AgentPing, AgentWitness } from '../../packages/server/src/tick/source.ts';
 import { SimulatedClock } from './simulated-clock.ts';
 
 /** A configuration with every default. */
@@ -58,6 +59,25 @@ function withChange(machine: RunningMachine, change: Partial<RunningMachine>): R
   });
 }
 
+/** A guest agent whose answers the test sets. */
+export class ScriptedAgentWitness implements AgentWitness {
+  present = true;
+  busy = false;
+  answers = true;
+  frozen = false;
+  pings = 0;
+
+  ping(): Promise<AgentPing> {
+    this.pings += 1;
+    if (this.answers) return Promise.resolve({ answered: true, latencyMs: 1 });
+    return Promise.resolve({ answered: false, reason: this.busy ? 'busy' : 'silent' });
+  }
+
+  fileSystems(): Promise<'thawed' | 'frozen' | null> {
+    return Promise.resolve(this.answers ? (this.frozen ? 'frozen' : 'thawed') : null);
+  }
+}
+
 /** Nothing remembered. */
 export const blankMemory: WatchMemory = { armed: false, intervalMs: null, lastTickWallMs: null, bootMs: [] };
 
@@ -91,8 +111,12 @@ export class WatchedGuest {
   /** How often the watch said that its memory is worth storing. */
   memoryChanges = 0;
   intervalMs = 1_000;
+  /** How long the host of the guest that made the monitor has slept. */
+  sleptMs = 0;
   private tickSeq = 0;
   machine: RunningMachine | undefined;
+  /** The guest agent of the process; null: it has none. Set before `boot`. */
+  agent: ScriptedAgentWitness | null = null;
 
   constructor(options: WatchedGuestOptions = {}) {
     const { beside } = options;
@@ -120,6 +144,7 @@ export class WatchedGuest {
     return new Monitor({
       clock: this.clock,
       log: this.log as unknown as EventLog,
+      hostSleptMs: () => this.sleptMs,
       observer: {
         stopped: (_verdict, _cause, latencyMs) => this.latenciesMs.push(latencyMs),
         suspected: () => {
@@ -168,7 +193,7 @@ export class WatchedGuest {
     });
     const machine = withChange(started, change);
     this.machine = machine;
-    this.watch.begin(machine, how, runState);
+    this.watch.begin(machine, how, runState, this.agent);
     this.watch.listener.onConnection(true);
     machine.setListener((event) => this.watch.hypervisorEvent(event));
     await this.clock.settle();

@@ -65,6 +65,35 @@ describe('a sink of the server', () => {
     expect(told).toEqual([['web-1', VMVMState.vmVMState_Paused], 1, ['service', 2], 2, ['logged', 100], 3]);
   });
 
+  it('is told what guests suffer together, logged and by name, and holds with or without a machine', async () => {
+    const server = await connect();
+    const told: unknown[] = [];
+    server.advise(
+      {
+        onEventLogged: (id) => void told.push(['logged', id]),
+        onCohortSilent: ({ data }) => void told.push(['cohort', data.silent]),
+        onHoldStarted: (name, { data }) => void told.push([name, data.reason]),
+        onHoldEnded: (name, { data }) => void told.push([name, data.how]),
+      },
+      { after: 0 },
+    );
+    const [vm] = scripted.vms;
+    const until = '2024-01-01T01:00:00.000Z';
+    const cohort = { messageId: 102, silent: 3, watched: 4, withinMs: 20, vms: [], host: 'load 1' };
+    scripted.emit('cohortSilent', cohort);
+    scripted.emit('hostSuspended', { messageId: 103, suspendedMs: 5 });
+    scripted.emit('holdStarted', { scope: 'all', reason: 'upgrade', until });
+    scripted.emit('holdEnded', { scope: 'vm', reason: 'backup', how: 'released', heldMs: 1 }, vm);
+    await eventually('all', () => told.length === 5);
+    expect(told).toEqual([
+      ['logged', 102],
+      ['cohort', 3],
+      ['logged', 103],
+      [null, 'upgrade'],
+      ['web-1', 'released'],
+    ]);
+  });
+
   it('may be an object of a class: its methods keep their this', async () => {
     class Counter {
       stops = 0;

@@ -1,6 +1,10 @@
 /** What the server answers is looked at before it is believed: a wrong shape is a VmError, never a TypeError later. */
 import {
   type EventPage,
+  type GuestExecutionResult,
+  type GuestFreezeResult,
+  type GuestParameter,
+  type HoldInfo,
   type ServerInfo,
   type TaskInfo,
   type VmEvent,
@@ -58,6 +62,44 @@ export function readTaskInfo(value: unknown): TaskInfo {
     throw unexpected('description of a task');
   }
   return value as unknown as TaskInfo;
+}
+
+/** One hold. */
+export function readHoldInfo(value: unknown): HoldInfo {
+  const good =
+    isObject(value) &&
+    (value['scope'] === 'vm' || value['scope'] === 'all') &&
+    typeof value['reason'] === 'string' &&
+    typeof value['until'] === 'string' &&
+    (value['vm'] === undefined || isObject(value['vm']));
+  if (!good) throw unexpected('hold');
+  return value as unknown as HoldInfo;
+}
+
+function isOutput(value: unknown): boolean {
+  return isObject(value) && typeof value['text'] === 'string';
+}
+
+/** How a program in a guest ended. */
+export function readGuestExecutionResult(value: unknown): GuestExecutionResult {
+  if (!isObject(value) || !isOutput(value['stdout']) || !isOutput(value['stderr'])) {
+    throw unexpected("program's end");
+  }
+  return value as unknown as GuestExecutionResult;
+}
+
+/** A parameter of a guest. */
+export function readGuestParameter(value: unknown): GuestParameter {
+  if (!isObject(value) || typeof value['value'] !== 'string') throw unexpected("guest's parameter");
+  return value as unknown as GuestParameter;
+}
+
+/** What a freeze or a thaw did. */
+export function readGuestFreezeResult(value: unknown): GuestFreezeResult {
+  if (!isObject(value) || typeof value['fileSystems'] !== 'number') {
+    throw unexpected('number of file systems');
+  }
+  return value as unknown as GuestFreezeResult;
 }
 
 /** An answer that is one list under `key`. */

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { GuestInfo, VmState } from '@vmpulse/wire';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ScriptedServer } from '../../../test/support/scripted-server.ts';
@@ -141,5 +142,97 @@ describe('a guest', () => {
     const vm = await server.findVirtualMachine('web-1');
     await vm.delete();
     await expect(vm.guestOS.osName()).rejects.toMatchObject({ code: 'VM_E_VM_UNKNOWN' });
+  });
+});
+
+describe('what is asked of a guest', () => {
+  let guestOS: GuestOS;
+
+  beforeEach(async () => {
+    scripted.addVm('web-1');
+    ({ guestOS } = await server.findVirtualMachine('web-1'));
+  });
+
+  /** Answers the next request with `body`; what was asked is among the server's requests and bodies. */
+  function answer(body: unknown): void {
+    scripted.answerNext(/\/guest\//u, (_request, response) => {
+      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+    });
+  }
+
+  const asked = (): unknown => [
+    scripted.requests.at(-1)?.replace(/\/v1\/vms\/[^/]+/u, ''),
+    scripted.bodies.at(-1),
+  ];
+
+  it('executeCommand runs a program with its arguments and input', async () => {
+    const result = {
+      exitCode: 3,
+      signal: null,
+      stdout: { text: 'a', base64: null },
+      stderr: { text: '', base64: null },
+      truncated: false,
+      durationMs: 5,
+    };
+    answer(result);
+    expect(await guestOS.executeCommand('df', ['-h'], { input: 'x', timeoutMs: 500 })).toEqual(result);
+    expect(asked()).toEqual([
+      'POST /guest/execute',
+      { path: 'df', args: ['-h'], input: 'x', timeoutMs: 500 },
+    ]);
+  });
+
+  it('executeCommand waits as long as the program may take, and no longer', async () => {
+    const slow = await VirtualServer.connect(scripted.url, { timeoutMs: 50 });
+    const vm = await slow.findVirtualMachine('web-1');
+    scripted.answerNext(/\/guest\/execute/u, async (_request, response) => {
+      await delay(300);
+      response.end(JSON.stringify({ stdout: { text: '' }, stderr: { text: '' }, exitCode: 0 }));
+    });
+    expect(await vm.guestOS.executeCommand('sleep', ['0.3'])).toMatchObject({ exitCode: 0 });
+    const aborting = new AbortController();
+    scripted.answerNext(/\/guest\/execute/u, () => aborting.abort());
+    const aborted = vm.guestOS.executeCommand('sleep', ['9'], { signal: aborting.signal });
+    await expect(aborted).rejects.toMatchObject({ code: 'E_ABORT' });
+    await slow.close();
+  });
+
+  it('parameters are named by anything that a path can hold', async () => {
+    answer({ name: 'a/b ü', value: 'v' });
+    expect(await guestOS.getParameter('a/b ü')).toBe('v');
+    expect(asked()).toEqual(['GET /guest/parameters/a%2Fb%20%C3%BC', undefined]);
+    answer({ name: 'a', value: '' });
+    await guestOS.setParameter('a', '');
+    expect(asked()).toEqual(['PUT /guest/parameters/a', { value: '' }]);
+    const before = scripted.requests.length;
+    for (const name of ['', '.', '..', '\ud800']) {
+      await expect(guestOS.getParameter(name)).rejects.toMatchObject({ code: 'E_INVALIDARG' });
+    }
+    expect(scripted.requests).toHaveLength(before);
+  });
+
+  it('file systems are frozen for a time, and thawed', async () => {
+    answer({ fileSystems: 2 });
+    expect(await guestOS.freezeFileSystems({ timeoutMs: 5_000 })).toBe(2);
+    expect(asked()).toEqual(['POST /guest/freeze', { timeoutMs: 5_000 }]);
+    answer({ fileSystems: 2 });
+    expect(await guestOS.thawFileSystems()).toBe(2);
+    expect(asked()).toEqual(['POST /guest/thaw', undefined]);
+  });
+
+  it('errors of the server are its own, answers of another shape are E_UNEXPECTED', async () => {
+    scripted.refuseNext(/\/guest\/thaw/u, new VmError('VM_E_ADDITIONS_NOT_AVAIL', 'no agent'));
+    await expect(guestOS.thawFileSystems()).rejects.toMatchObject({ code: 'VM_E_ADDITIONS_NOT_AVAIL' });
+    const asks = [
+      () => guestOS.executeCommand('x'),
+      () => guestOS.getParameter('x'),
+      () => guestOS.setParameter('x', 'y'),
+      () => guestOS.freezeFileSystems(),
+      () => guestOS.thawFileSystems(),
+    ];
+    for (const ask of asks) {
+      answer({ stdout: 'x' });
+      await expect(ask()).rejects.toMatchObject({ code: 'E_UNEXPECTED' });
+    }
   });
 });

@@ -1,6 +1,22 @@
 /** The guest of a machine, `IVMGuestOS` and `IVMGuestOS2` of the original, with the errors they document. */
-import { type GuestInfo, VmError, type VmInfo, isActive } from '@vmpulse/wire';
-import { readTaskInfo, readVmInfo } from './answer.ts';
+import {
+  type GuestExecution,
+  type GuestExecutionResult,
+  type GuestFreeze,
+  type GuestInfo,
+  VmError,
+  type VmInfo,
+  guestBounds,
+  isActive,
+} from '@vmpulse/wire';
+import {
+  readGuestExecutionResult,
+  readGuestFreezeResult,
+  readGuestParameter,
+  readTaskInfo,
+  readVmInfo,
+} from './answer.ts';
+import { guestAnswerSlackMs } from './limits.ts';
 import type { Link } from './link.ts';
 import { Task } from './task.ts';
 import type { RequestOptions } from './transport.ts';
@@ -70,6 +86,68 @@ export class GuestOS {
       this.#link,
       readTaskInfo(await this.#link.request('POST', `${this.#path}/shutdown`, options)),
     );
+  }
+
+  /**
+   * Runs a program in the guest, without a shell, as the user its agent runs as; resolves when it has ended, whatever
+   * its exit code. (The original has the member and never implemented it.) Errors: VM_E_VM_NOT_RUNNING, VM_E_VM_PAUSED,
+   * VM_E_ADDITIONS_NOT_AVAIL, VM_E_ADDITIONS_FEATURE_NOT_AVAIL, E_INVALIDARG, E_FILE_NOT_FOUND, E_BUFFER_OVERFLOW (it
+   * wrote more than about 700 KiB), VM_E_TIMED_OUT (it goes on in the guest).
+   */
+  async executeCommand(
+    path: string,
+    args: readonly string[] = [],
+    options: Omit<GuestExecution, 'path' | 'args'> & Pick<RequestOptions, 'signal'> = {},
+  ): Promise<GuestExecutionResult> {
+    const { signal, ...rest } = options;
+    const body: GuestExecution = { path, args: [...args], ...rest };
+    const timeoutMs = (rest.timeoutMs ?? guestBounds.executeTimeoutMs.usual) + guestAnswerSlackMs;
+    const request = { body, timeoutMs, ...(signal === undefined ? {} : { signal }) };
+    return readGuestExecutionResult(await this.#link.request('POST', `${this.#path}/guest/execute`, request));
+  }
+
+  /**
+   * A parameter as the guest has it. Errors: E_INVALIDARG (no such name, or not set), VM_E_VM_NOT_RUNNING,
+   * VM_E_VM_PAUSED, VM_E_ADDITIONS_NOT_AVAIL, VM_E_ADDITIONS_FEATURE_NOT_AVAIL.
+   */
+  async getParameter(name: string, options: RequestOptions = {}): Promise<string> {
+    return readGuestParameter(await this.#link.request('GET', this.#parameter(name), options)).value;
+  }
+
+  /**
+   * Sets a parameter for the guest, which finds it as a file under /run/vmpulse/parameters until it boots anew.
+   * Errors: those of getParameter.
+   */
+  async setParameter(name: string, value: string, options: RequestOptions = {}): Promise<void> {
+    readGuestParameter(
+      await this.#link.request('PUT', this.#parameter(name), { ...options, body: { value } }),
+    );
+  }
+
+  /**
+   * Freezes the guest's file systems, for a consistent copy of its disks, for at most `freeze.timeoutMs`; resolves
+   * with how many. Thaw them as soon as the copy is made. Errors: those of getParameter; E_FAIL when they are frozen.
+   */
+  async freezeFileSystems(freeze: GuestFreeze = {}, options: RequestOptions = {}): Promise<number> {
+    const request = { ...options, body: freeze };
+    return readGuestFreezeResult(await this.#link.request('POST', `${this.#path}/guest/freeze`, request))
+      .fileSystems;
+  }
+
+  /** Thaws them; resolves with how many. Errors: those of getParameter. */
+  async thawFileSystems(options: RequestOptions = {}): Promise<number> {
+    return readGuestFreezeResult(await this.#link.request('POST', `${this.#path}/guest/thaw`, options))
+      .fileSystems;
+  }
+
+  #parameter(name: string): string {
+    // A path's part that is empty, or dots alone, would be another path; a lone surrogate is no text.
+    if (/^\.{0,2}$|\p{Cs}/u.test(name)) {
+      const detail =
+        'The name of a parameter has 1 to 255 characters, none of them a backslash, and is not . or ..';
+      throw new VmError('E_INVALIDARG', detail, { field: '/name' });
+    }
+    return `${this.#path}/guest/parameters/${encodeURIComponent(name)}`;
   }
 
   async #machine(options: RequestOptions): Promise<VmInfo> {

@@ -22,3 +22,7 @@ export const defaultTaskTimeoutMs: number = 600_000;
 export const taskPollMs: { readonly first: number; readonly longest: number } = { first: 40, longest: 1_000 };
 /** The part of an answer that is no JSON which an error message quotes, characters. */
 export const maxQuotedChars = 200;
+/** Newest events asked for at once; they are all held in memory before the first is told. */
+export const maxNewestEvents: number = 10_000;
+/** How much longer than a program's own deadline its answer is waited for. */
+export const guestAnswerSlackMs: number = 15_000;

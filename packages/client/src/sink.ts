@@ -24,6 +24,9 @@ interface AnySink {
   onGap?(gap: Gap): SinkResult;
 }
 
+/** What is told as `OnEventLogged`: what concerns the server, its host or many machines. */
+type LoggedEventType = 'taskFailed' | 'eventsLost' | 'cohortSilent' | 'hostSuspended';
+
 /**
  * `IVMVirtualServerEvents`, and what vmpulse tells besides. `virtualMachineConfig` is the machine's name. All methods
  * are optional, may be async, and get the whole event as their last argument. One sink's methods are called one after
@@ -40,8 +43,8 @@ export interface VirtualServerSink extends AnySink {
   ): SinkResult;
   /** The service started or stopped; `logMessageID` is one of `messageIds`. */
   onServiceEvent?(logMessageID: number, event: VmEvent<'serviceStarted' | 'serviceStopped'>): SinkResult;
-  /** Something was logged: an operation failed, events were lost. */
-  onEventLogged?(logMessageID: number, event: VmEvent<'taskFailed' | 'eventsLost'>): SinkResult;
+  /** Something was logged: an operation failed, events were lost, many guests fell silent at once, the host slept. */
+  onEventLogged?(logMessageID: number, event: VmEvent<LoggedEventType>): SinkResult;
   /** Ticks are back after onHeartbeatStopped. */
   onHeartbeatResumed?(virtualMachineConfig: string, event: VmEvent<'heartbeatResumed'>): SinkResult;
   /** The first tick since the machine booted. */
@@ -52,6 +55,11 @@ export interface VirtualServerSink extends AnySink {
   /** A guest cannot be judged: that is never a stop. */
   onVisibilityLost?(virtualMachineConfig: string, event: VmEvent<'visibilityLost'>): SinkResult;
   onVisibilityRegained?(virtualMachineConfig: string, event: VmEvent<'visibilityRegained'>): SinkResult;
+  /** Many guests fell silent at once: told after onEventLogged; the stops among them follow one by one. */
+  onCohortSilent?(event: VmEvent<'cohortSilent'>): SinkResult;
+  /** An operator holds one machine's watch, or all: then `virtualMachineConfig` is null. */
+  onHoldStarted?(virtualMachineConfig: string | null, event: VmEvent<'holdStarted'>): SinkResult;
+  onHoldEnded?(virtualMachineConfig: string | null, event: VmEvent<'holdEnded'>): SinkResult;
 }
 
 /** `IVMVirtualMachineEvents`, and what vmpulse tells besides: the events of one machine. */
@@ -76,12 +84,17 @@ export interface VirtualMachineSink extends AnySink {
   onAdditionsResumed?(event: VmEvent<'additionsResumed'>): SinkResult;
   onVisibilityLost?(event: VmEvent<'visibilityLost'>): SinkResult;
   onVisibilityRegained?(event: VmEvent<'visibilityRegained'>): SinkResult;
+  /** An operator holds this machine's watch. A hold on all machines is told to sinks of the server. */
+  onHoldStarted?(event: VmEvent<'holdStarted'>): SinkResult;
+  onHoldEnded?(event: VmEvent<'holdEnded'>): SinkResult;
 }
 
 /** Which method of a sink an event type calls, and with what. */
 interface Route<Sink> {
   readonly method: keyof Sink & string;
   readonly call: (sink: Sink, event: VmEvent) => SinkResult;
+  /** Another method that the same event calls, after this one. */
+  readonly also?: Route<Sink>;
 }
 
 /** The routes of a kind of sink, by event type. */
@@ -123,6 +136,17 @@ export const serverRoutes: Routes<VirtualServerSink> = {
   eventsLost: route<Server, 'eventsLost'>('eventsLost', 'onEventLogged', (sink, event) =>
     sink.onEventLogged?.(event.data.messageId, event),
   ),
+  hostSuspended: route<Server, 'hostSuspended'>('hostSuspended', 'onEventLogged', (sink, event) =>
+    sink.onEventLogged?.(event.data.messageId, event),
+  ),
+  cohortSilent: {
+    ...route<Server, 'cohortSilent'>('cohortSilent', 'onEventLogged', (sink, event) =>
+      sink.onEventLogged?.(event.data.messageId, event),
+    ),
+    also: route<Server, 'cohortSilent'>('cohortSilent', 'onCohortSilent', (sink, event) =>
+      sink.onCohortSilent?.(event),
+    ),
+  },
   heartbeatResumed: route<Server, 'heartbeatResumed'>(
     'heartbeatResumed',
     'onHeartbeatResumed',
@@ -150,6 +174,12 @@ export const serverRoutes: Routes<VirtualServerSink> = {
     'visibilityRegained',
     'onVisibilityRegained',
     (sink, event) => sink.onVisibilityRegained?.(nameIn(event), event),
+  ),
+  holdStarted: route<Server, 'holdStarted'>('holdStarted', 'onHoldStarted', (sink, event) =>
+    sink.onHoldStarted?.(event.data.vm?.name ?? null, event),
+  ),
+  holdEnded: route<Server, 'holdEnded'>('holdEnded', 'onHoldEnded', (sink, event) =>
+    sink.onHoldEnded?.(event.data.vm?.name ?? null, event),
   ),
 };
 
@@ -207,15 +237,27 @@ export const machineRoutes: Routes<VirtualMachineSink> = {
     'onVisibilityRegained',
     (sink, event) => sink.onVisibilityRegained?.(event),
   ),
+  holdStarted: route<Machine, 'holdStarted'>('holdStarted', 'onHoldStarted', (sink, event) =>
+    sink.onHoldStarted?.(event),
+  ),
+  holdEnded: route<Machine, 'holdEnded'>('holdEnded', 'onHoldEnded', (sink, event) =>
+    sink.onHoldEnded?.(event),
+  ),
 };
 
 /** The event types a sink has methods for; undefined when it takes every event. */
 export function typesOf<Sink extends AnySink>(sink: Sink, routes: Routes<Sink>): EventType[] | undefined {
   if (typeof sink.onEvent === 'function') return undefined;
-  return eventTypeNames.filter((type) => {
-    const method = routes[type]?.method;
-    return method !== undefined && typeof sink[method] === 'function';
-  });
+  return eventTypeNames.filter((type) =>
+    routesOf(routes, type).some(({ method }) => typeof sink[method] === 'function'),
+  );
+}
+
+/** The methods that an event of a type calls, in their order. */
+function routesOf<Sink>(routes: Routes<Sink>, type: EventType): Route<Sink>[] {
+  const found = routes[type];
+  if (found === undefined) return [];
+  return found.also === undefined ? [found] : [found, found.also];
 }
 
 /** A method that failed, and on what. */
@@ -232,8 +274,8 @@ export async function dispatch<Sink extends AnySink>(
   event: VmEvent,
   onFailure: (failure: SinkFailure) => void,
 ): Promise<void> {
-  const found = routes[eventTypeOf(event)];
-  if (found !== undefined) await attempt(found.method, event, () => found.call(sink, event), onFailure);
+  for (const { method, call } of routesOf(routes, eventTypeOf(event)))
+    await attempt(method, event, () => call(sink, event), onFailure);
   await attempt('onEvent', event, () => sink.onEvent?.(event), onFailure);
 }
 

@@ -1,8 +1,16 @@
 /** A virtual machine, `IVMVirtualMachine` of the original. */
-import { type VmChange, VmError, type VmInfo, type VmOperation, type VmState } from '@vmpulse/wire';
+import {
+  type HoldInfo,
+  type VmChange,
+  VmError,
+  type VmInfo,
+  type VmOperation,
+  type VmState,
+} from '@vmpulse/wire';
 import { readTaskInfo, readVmInfo } from './answer.ts';
 import { type AdviseOptions, type Connection, connectSink } from './connection.ts';
 import { GuestOS } from './guest-os.ts';
+import { type HoldOptions, beginHold } from './hold.ts';
 import type { Link } from './link.ts';
 import { type VirtualMachineSink, machineRoutes } from './sink.ts';
 import { Task } from './task.ts';
@@ -88,6 +96,19 @@ export class VirtualMachine {
   /** A non-maskable interrupt: most guests write a dump and restart. Errors: VM_E_VM_NOT_RUNNING, VM_E_VM_PAUSED. */
   injectNmi(options: RequestOptions = {}): Promise<Task> {
     return this.#operate('inject-nmi', options);
+  }
+
+  /**
+   * Holds its watch for a time: its silence is not judged, facts are told on. It ends by itself, and a hold that is
+   * there is replaced. Errors: E_INVALIDARG without a length, VMPULSE_E_REQUEST_INVALID, VMPULSE_E_LOG_UNAVAILABLE.
+   */
+  hold(options: HoldOptions): Promise<HoldInfo> {
+    return beginHold(this.#link, `${this.#path}/hold`, options);
+  }
+
+  /** Ends its hold; silence counts from zero. Errors: VMPULSE_E_NOT_FOUND when it has no hold of its own. */
+  async release(options: RequestOptions = {}): Promise<void> {
+    await this.#link.request('DELETE', `${this.#path}/hold`, options);
   }
 
   /** Forgets the machine and its own directory, never a disk image. Errors: VM_E_VM_RUNNING. */

@@ -2,16 +2,19 @@
 import {
   type EventPage,
   type EventType,
+  type HoldInfo,
   type ServerInfo,
   type VmConfiguration,
   VmError,
   type VmEvent,
   eventTypeNames,
 } from '@vmpulse/wire';
-import { readList, readTaskInfo, readVmInfo } from './answer.ts';
+import { readHoldInfo, readList, readTaskInfo, readVmInfo } from './answer.ts';
 import { type AdviseOptions, type Connection, checkedAfter, connectSink, gapError } from './connection.ts';
-import { eventPageSize } from './limits.ts';
+import { type HoldOptions, beginHold } from './hold.ts';
+import { eventPageSize, maxNewestEvents } from './limits.ts';
 import type { Link } from './link.ts';
+import { newestEvents } from './newest-events.ts';
 import { type ConnectOptions, checkedAddress, openLink } from './open-link.ts';
 import { type VirtualServerSink, serverRoutes } from './sink.ts';
 import { type Gap, Subscription } from './subscription.ts';
@@ -37,6 +40,8 @@ export interface EventsOptions {
   /** Name or id of a machine, or the machine. A deleted one is found by its id. */
   vm?: string | VirtualMachine;
   types?: readonly EventType[];
+  /** Only the newest so many of those that are there, 1 to 10,000; when following, what comes follows them. */
+  last?: number;
   /** Go on with events as they come (default), or end with the newest there is. */
   follow?: boolean;
   /** Ends the iteration, without error. */
@@ -119,6 +124,24 @@ export class VirtualServer {
     await machine.delete(options);
   }
 
+  /** The holds on watches: that on all machines first, then by the machines' names. */
+  async holds(options: RequestOptions = {}): Promise<HoldInfo[]> {
+    return readList(await this.#link.request('GET', '/v1/holds', options), 'holds', readHoldInfo);
+  }
+
+  /**
+   * Holds the watches of all machines for a time, those made meanwhile included; see VirtualMachine.hold.
+   * Errors: E_INVALIDARG without a length, VMPULSE_E_REQUEST_INVALID (with `field`), VMPULSE_E_LOG_UNAVAILABLE.
+   */
+  hold(options: HoldOptions): Promise<HoldInfo> {
+    return beginHold(this.#link, '/v1/holds', options);
+  }
+
+  /** Ends the hold on all machines; holds of single machines go on. Errors: VMPULSE_E_NOT_FOUND when there is none. */
+  async release(options: RequestOptions = {}): Promise<void> {
+    await this.#link.request('DELETE', '/v1/holds', options);
+  }
+
   /** Tasks under way and those that ended lately. */
   async tasks(options: RequestOptions = {}): Promise<Task[]> {
     const answer = await this.#link.request('GET', '/v1/tasks', options);
@@ -154,7 +177,8 @@ export class VirtualServer {
     const unknown = options.types?.find((type) => !eventTypeNames.includes(type));
     if (unknown !== undefined) throw new VmError('E_INVALIDARG', `There is no event type '${unknown}'.`);
     const vmId = await this.#vmId(options.vm);
-    if (options.follow === false) yield* this.#kept(options, vmId);
+    if (options.last !== undefined) yield* this.#newest(options, checkedLast(options.last), vmId);
+    else if (options.follow === false) yield* this.#kept(options, vmId);
     else yield* this.#following(options, vmId);
   }
 
@@ -185,6 +209,21 @@ export class VirtualServer {
     }
   }
 
+  async *#newest(
+    options: EventsOptions,
+    last: number,
+    vm: string | undefined,
+  ): AsyncGenerator<VmEvent, void, undefined> {
+    const { seq: newest, oldestSeq: oldest } = await this.#link.info();
+    const after = checkedAfter(options.after) ?? 0;
+    const { types } = options;
+    for (const event of await newestEvents(this.#link, { last, after, vm, types, newest, oldest })) {
+      if (options.signal?.aborted === true) return;
+      yield event;
+    }
+    if (options.follow !== false) yield* this.#following({ ...options, after: Math.max(after, newest) }, vm);
+  }
+
   async *#following(
     options: EventsOptions,
     vmId: string | undefined,
@@ -211,4 +250,13 @@ export class VirtualServer {
       subscription.close();
     }
   }
+}
+
+/** Errors: E_INVALIDARG. */
+function checkedLast(last: number): number {
+  if (Number.isSafeInteger(last) && last >= 1 && last <= maxNewestEvents) return last;
+  throw new VmError(
+    'E_INVALIDARG',
+    `last is ${last}; it must be a whole number from 1 to ${maxNewestEvents}.`,
+  );
 }

@@ -24,8 +24,14 @@ export const keptSerialLogBytes: number = 256 * 1024;
 export const maxAgentLineBytes: number = 1024 * 1024;
 /** Deadline of an ordinary guest agent command. */
 export const agentCommandTimeoutMs: number = 5_000;
+/** Programs of one guest that are waited for at once: each is asked after up to four times a second. */
+export const maxGuestPrograms = 8;
+/** Deadline of freezing and thawing: what is in the guest's caches is written first. */
+export const guestFreezeTimeoutMs: number = 20_000;
 /** Witnesses answer together within this; one that does not is recorded as silent. */
 export const witnessTimeoutMs = 50;
+/** In later rounds QEMU's monitor is waited for as long as this: one that is slow is not one that cannot be seen. */
+export const slowWitnessTimeoutMs = 500;
 /** Machines one server takes. The registry is sized for it: 16 Mi slots of typed arrays are about 1.5 GB. */
 export const maxMachines: number = 10_000;
 /** Events that wait for the log while it cannot be written; more are dropped, counted, and told as eventsLost. */
@@ -44,6 +50,8 @@ export const streamHeartbeatMs: number = 15_000;
 export const maxRequestBytes: number = 1024 * 1024;
 /** Ended tasks kept for reading. */
 export const maxEndedTasks: number = 1_000;
+/** Of what a guest wrote to its serial port, so much is looked at when it falls silent, bytes. */
+export const maxSerialTailBytes: number = 8 * 1024;
 /** Longest path a Unix socket address takes, bytes (`sockaddr_un.sun_path` less its final NUL). */
 export const maxSocketPathBytes = 107;
 /** Events of a machine kept until its listener is set; past it the oldest is forgotten. */
@@ -85,10 +93,14 @@ export const maxSweepWrites = 100;
 export const maxSuggestionLength = 256;
 /** Longest text kept of what a guest says of itself, characters. */
 export const maxGuestTextLength = 256;
-/** How often a machine's serial log and QEMU's stderr are looked at for their size. */
-export const logCheckMs: number = 10_000;
+/** How often a machine's logs are looked at for their size; an emulated serial port writes below 1 MB/s. */
+export const logCheckMs: number = 60_000;
 /** QEMU's stderr file at which its head is cut off, bytes. */
 export const maxStderrLogBytes: number = 1024 * 1024;
+/** QEMU's log of resets (tcg only) at which it is emptied between two resets, and what of it is looked at, bytes. */
+export const maxResetLogBytes: number = 256 * 1024;
+/** How long a process is taken to be in the control group it was seen in. */
+export const cgroupCheckMs: number = 1_000;
 /** First pause between attempts to reach QEMU's monitor again, or to see whether a process is gone; it doubles. */
 export const reconnectMinMs = 1;
 /** The longest of these pauses: a monitor that answers again is seen within it. */
@@ -155,6 +167,13 @@ export const httpCloseTimeoutMs: number = 3_000;
 export const socketProbeTimeoutMs: number = 1_000;
 /** Events a stream holds while its reader takes the ones before. */
 export const streamPageEvents = 250;
+
+/** Shortest hold on a watch, ms: one of less ends before its operator has turned around. */
+export const minHoldMs: number = 1_000;
+/** Longest hold on a watch, ms: a week. A machine that nobody watches for longer wants `heartbeat.watch` off. */
+export const maxHoldMs: number = 7 * 24 * 3_600_000;
+/** Longest reason of a hold, characters. */
+export const maxHoldReasonLength = 500;
 
 /** A reset within this of the one before is the firmware's part of it; see docs/adr/0009-resets-of-the-firmware.md. */
 export const firmwareResetMs: number = 3_000;

@@ -19,8 +19,21 @@ export interface OpenCondition {
   readonly seq: number;
   /** Wall time of that event, ms since 1970. */
   readonly sinceMs: number;
-  /** Of a heartbeatStopped: its verdict, where the event is still kept. */
+  /**
+   * Of a heartbeatStopped: the verdict told last while it was open. Missing where it was opened by a vmpulse that did
+   * not store it, and the event is no longer kept.
+   */
   readonly verdict?: StopVerdict;
+}
+
+/** A hold that was begun and has not ended: by holdStarted and holdEnded alone, or by the end of its machine. */
+export interface StoredHold {
+  /** The machine; null: all of them. One hold for each. */
+  readonly vmId: string | null;
+  readonly reason: string;
+  /** Wall times, ms since 1970. */
+  readonly sinceMs: number;
+  readonly untilMs: number;
 }
 
 /** What the monitor wants to know again after a restart. Learned, bounded, never needed to be right. */
@@ -33,6 +46,10 @@ export interface WatchMemory {
   readonly lastTickWallMs: number | null;
   /** Durations of its last boots, ms, newest last, at most 8. */
   readonly bootMs: readonly number[];
+  /** What its heartbeat was; null or missing when it had none. */
+  readonly source?: 'ticker' | 'agent' | null;
+  /** Greatest lateness of its ticks, ms; null or missing while too few were seen. */
+  readonly latenessMs?: number | null;
 }
 
 /** What the guest's additions told, kept when it is off. */
@@ -71,6 +88,8 @@ export type MachineEffect = { readonly put: MachineRecord } | { readonly remove:
 /** Stored machines. Writes are ordered with the event log's appends. */
 export interface MachineStore {
   loadMachines(): Promise<StoredMachine[]>;
+  /** Written by the events themselves, in their transaction: a crash never parts the two. */
+  loadHolds(): Promise<StoredHold[]>;
   /** Resolves when durable. Errors: VMPULSE_E_LOG_UNAVAILABLE. */
   putMachine(record: MachineRecord): Promise<void>;
   /** A value of the server's own (`cleanStop`, ...): null when never set. */

@@ -16,6 +16,7 @@ import {
 } from './http/server.ts';
 import { Metrics } from './http/metrics.ts';
 import { loadToken } from './http/token.ts';
+import { describeHost } from './hypervisor/host-state.ts';
 import { QemuHypervisor } from './hypervisor/qemu/hypervisor.ts';
 import { Monitor } from './monitor/monitor.ts';
 import { SqliteStore } from './store/sqlite-store.ts';
@@ -97,6 +98,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     metrics.observe({
       machines: () => server.countStates(),
       guests: () => server.countVerdicts(),
+      held: () => server.holds.countHeld(),
       log: () => store.state(),
     });
     const token = await loadToken(join(directory, 'token'));
@@ -127,11 +129,13 @@ export async function startService(options: ServiceOptions): Promise<Service> {
   }
 }
 
-function watchMetered(clock: Clock, log: MeasuredLog, metrics: Metrics, logger: Logger): Monitor {
+function watchMetered(clock: SystemClock, log: MeasuredLog, metrics: Metrics, logger: Logger): Monitor {
   let laneLagMs = 0;
   const monitor = new Monitor({
     clock,
     log,
+    hostState: () => describeHost(),
+    hostSleptMs: () => clock.sleptMs(),
     observer: {
       suspected: () => metrics.suspected(),
       stopped: (verdict, cause, latencyMs) => metrics.stopped(verdict, cause, latencyMs),

@@ -140,7 +140,10 @@ const dataSchemas: Record<EventType, JsonSchema> = {
   ),
   heartbeatStopped: objectOf<EventDataByType['heartbeatStopped']>(
     { verdict: oneOf(stopVerdictNames), cause: oneOf(stopCauseNames), evidence },
-    { correlated: { const: true, description: 'Many guests fell silent at once.' } },
+    {
+      correlated: { const: true, description: 'Many guests fell silent at once.' },
+      held: { const: true, description: 'An operator holds the watch.' },
+    },
   ),
   heartbeatResumed: objectOf<EventDataByType['heartbeatResumed']>(
     { outageMs, stoppedSeq: orNull(number('seq of the heartbeatStopped that this ends.')) },
@@ -151,8 +154,40 @@ const dataSchemas: Record<EventType, JsonSchema> = {
     {},
   ),
   additionsResumed: objectOf<EventDataByType['additionsResumed']>({ outageMs }, {}),
-  visibilityLost: objectOf<EventDataByType['visibilityLost']>({ reason: text(), evidence }, {}),
+  visibilityLost: objectOf<EventDataByType['visibilityLost']>(
+    { verdict: oneOf(['unknown', 'starved']), reason: text(), evidence },
+    {},
+  ),
   visibilityRegained: objectOf<EventDataByType['visibilityRegained']>({ outageMs }, {}),
+  cohortSilent: objectOf<EventDataByType['cohortSilent']>(
+    {
+      messageId,
+      silent: number('Guests that fell silent.'),
+      watched: number('Guests watched.'),
+      withinMs: milliseconds('Within which they fell silent.'),
+      vms: listOf(refer('VmReference')),
+      host: text('How the host itself is.'),
+    },
+    {},
+  ),
+  hostSuspended: objectOf<EventDataByType['hostSuspended']>(
+    { messageId, suspendedMs: milliseconds('How long the host slept.') },
+    {},
+  ),
+  holdStarted: objectOf<EventDataByType['holdStarted']>(
+    { scope: oneOf(['vm', 'all']), reason: text(), until: timestamp },
+    {},
+  ),
+  holdEnded: objectOf<EventDataByType['holdEnded']>(
+    {
+      scope: oneOf(['vm', 'all']),
+      reason: text('Why it was begun.'),
+      how: oneOf(['expired', 'released', 'replaced']),
+      heldMs: milliseconds(),
+    },
+    {},
+  ),
+  migratedAway: nothing,
   taskFailed: objectOf<EventDataByType['taskFailed']>(
     { task: text('Id of the task.'), operation: text(), messageId, error: refer('ErrorInfo') },
     {},

@@ -51,6 +51,16 @@ export const eventTypes: Record<keyof EventDataByType, OriginalNumbers> = {
   visibilityLost: {},
   /** The guest can be judged again. */
   visibilityRegained: {},
+  /** Many guests fell silent at once: told before any of them is, which follow tagged `correlated`. */
+  cohortSilent: { server: 3 },
+  /** The host slept (suspend): its guests with it, and nobody is blamed for that time. */
+  hostSuspended: { server: 3 },
+  /** An operator holds the watch of one machine (`vm`) or of all: silence is not judged. */
+  holdStarted: {},
+  /** The hold is over and silence counts again, from zero. */
+  holdEnded: {},
+  /** The guest went on in another QEMU (live migration): the machine here is off, and its guest did not stop. */
+  migratedAway: {},
   /** An operation failed; `data.error` says why. */
   taskFailed: { server: 3 },
   /** Events could not be written for a time and some were lost; `data.lost` says how many. */
@@ -81,6 +91,9 @@ export interface ErrorInfo {
   readonly detail: string;
 }
 
+/** What a hold covers: one machine's watch, or every one. */
+export type HoldScope = 'vm' | 'all';
+
 /** The data of each type, besides `vm` and the original's `eventType` number. Times of day are ISO 8601. */
 export interface EventDataByType {
   serviceStarted: { messageId: number; version: string; pid: number; unclean: boolean };
@@ -94,12 +107,34 @@ export interface EventDataByType {
   guestReset: { reason: string; byGuest: boolean };
   tripleFault: object;
   heartbeatStarted: { source: 'ticker' | 'agent'; intervalMs: number; additionsVersion: string | null };
-  heartbeatStopped: { verdict: StopVerdict; cause: StopCause; evidence: Evidence; correlated?: true };
+  /** `held`: an operator holds the watch (a fact such as an exit is told all the same). */
+  heartbeatStopped: {
+    verdict: StopVerdict;
+    cause: StopCause;
+    evidence: Evidence;
+    correlated?: true;
+    held?: true;
+  };
   heartbeatResumed: { outageMs: number; stoppedSeq: number | null };
   additionsStopped: { cause: 'silence' | 'portClosed' | 'bye'; evidence: Evidence };
   additionsResumed: { outageMs: number };
-  visibilityLost: { reason: string; evidence: Evidence };
+  visibilityLost: { verdict: 'unknown' | 'starved'; reason: string; evidence: Evidence };
   visibilityRegained: { outageMs: number };
+  cohortSilent: {
+    messageId: number;
+    /** Guests that fell silent, of those watched, within so many milliseconds. */
+    silent: number;
+    watched: number;
+    withinMs: number;
+    /** The first of them, at most 100. */
+    vms: readonly VmReference[];
+    /** How the host itself is, for people: `load 8.2 on 2 processors, ...`. */
+    host: string;
+  };
+  hostSuspended: { messageId: number; suspendedMs: number };
+  holdStarted: { scope: HoldScope; reason: string; until: string };
+  holdEnded: { scope: HoldScope; reason: string; how: 'expired' | 'released' | 'replaced'; heldMs: number };
+  migratedAway: object;
   taskFailed: { task: string; operation: string; messageId: number; error: ErrorInfo };
   eventsLost: { lost: number; messageId: number; reason: string };
 }
@@ -168,4 +203,6 @@ export const messageIds = {
   serviceStartedUnclean: 3,
   taskFailed: 100,
   eventsLost: 101,
+  cohortSilent: 102,
+  hostSuspended: 103,
 } as const;

@@ -2,6 +2,7 @@
 export * from './enumerations.ts';
 export * from './error.ts';
 export * from './event.ts';
+export * from './guest.ts';
 export * from './hresult.ts';
 export * from './machine.ts';
 export * from './name.ts';

@@ -1,5 +1,5 @@
 /** Machines, guests, tasks and the server, as requests and answers name them. */
-import type { ErrorInfo } from './event.ts';
+import type { ErrorInfo, HoldScope, VmReference } from './event.ts';
 import type { VmOperation, VmState } from './states.ts';
 import type { Verdict } from './verdict.ts';
 
@@ -121,6 +121,31 @@ export interface GuestInfo {
   canShutdown: boolean;
   /** seq of the heartbeatStopped that no heartbeatResumed has followed yet. */
   stoppedSeq: number | null;
+  /** What the guest agent last said of the guest's file systems; null when it said nothing since the guest booted. */
+  fileSystems: 'thawed' | 'frozen' | null;
+  /** The hold on its watch, its own or that of all machines; null when there is none. */
+  hold: HoldInfo | null;
+}
+
+/** A hold on the watch of one machine or of all: silence is not judged until it ends. */
+export interface HoldInfo {
+  scope: HoldScope;
+  /** The machine, where it is one's. */
+  vm?: VmReference;
+  /** Why, as the operator said. */
+  reason: string;
+  /** ISO 8601. */
+  since: string;
+  /** When it ends by itself, ISO 8601. */
+  until: string;
+}
+
+/** PUT /v1/holds and PUT /v1/vms/{vm}/hold. */
+export interface HoldRequest {
+  /** 1 to 604,800 (7 days), a fraction allowed. */
+  seconds: number;
+  /** 1 to 500 printable characters. */
+  reason: string;
 }
 
 /** A machine as the server shows it. */

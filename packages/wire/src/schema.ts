@@ -11,12 +11,15 @@ import {
   vmEventSchema,
   vmReferenceSchema,
 } from './event-schema.ts';
+import { guestSchemas } from './guest.ts';
 import { HResult } from './hresult.ts';
 import {
   type BootConfiguration,
   type DiskConfiguration,
   type EventPage,
   type GuestInfo,
+  type HoldInfo,
+  type HoldRequest,
   type HeartbeatConfiguration,
   type NetworkConfiguration,
   type PatienceConfiguration,
@@ -159,6 +162,41 @@ export const vmChangeSchema: NamedSchema = named(
   ),
 );
 
+/** A hold. */
+export const holdInfoSchema: NamedSchema = named(
+  'HoldInfo',
+  'A hold on the watch of one machine or of all: silence is not judged until it ends.',
+  objectOf<HoldInfo>(
+    {
+      scope: oneOf(['vm', 'all']),
+      reason: text('Why, as the operator said.'),
+      since: timestamp,
+      until: { ...timestamp, description: 'When it ends by itself.' },
+    },
+    { vm: refer('VmReference') },
+  ),
+);
+
+/** PUT /v1/holds and PUT /v1/vms/{vm}/hold. */
+export const holdRequestSchema: NamedSchema = named(
+  'HoldRequest',
+  'A hold to begin.',
+  objectOf<HoldRequest>(
+    {
+      seconds: { type: 'number', minimum: 1, maximum: 604_800, description: 'It ends by itself after this.' },
+      reason: { ...text('Why, in printable characters.'), minLength: 1, maxLength: 500 },
+    },
+    {},
+  ),
+);
+
+/** GET /v1/holds. */
+export const holdListSchema: NamedSchema = named(
+  'HoldList',
+  'Every hold.',
+  objectOf<{ holds: HoldInfo[] }>({ holds: listOf(refer('HoldInfo')) }, {}),
+);
+
 /** GET /v1/vms/{vm}/guest. */
 export const guestInfoSchema: NamedSchema = named(
   'GuestInfo',
@@ -176,6 +214,8 @@ export const guestInfoSchema: NamedSchema = named(
       computerName: orNull(text()),
       canShutdown: flag,
       stoppedSeq: orNull(number('seq of the heartbeatStopped that no heartbeatResumed has followed yet.')),
+      fileSystems: orNull(oneOf(['thawed', 'frozen'], 'What the guest agent last said of them.')),
+      hold: orNull(refer('HoldInfo')),
     },
     {},
   ),
@@ -315,6 +355,9 @@ export const schemas: readonly NamedSchema[] = [
   vmEventSchema,
   vmCreationSchema,
   vmChangeSchema,
+  holdInfoSchema,
+  holdRequestSchema,
+  holdListSchema,
   guestInfoSchema,
   vmInfoSchema,
   taskInfoSchema,
@@ -323,4 +366,5 @@ export const schemas: readonly NamedSchema[] = [
   taskListSchema,
   eventPageSchema,
   problemSchema,
+  ...guestSchemas,
 ];

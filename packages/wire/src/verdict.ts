@@ -22,7 +22,7 @@ export type Verdict =
   | 'booting'
   /** Ticks miss; the witnesses are being asked. */
   | 'suspected'
-  /** Paused, saving, restoring, shutting down: not judged. */
+  /** Paused, saving, restoring, shutting down, or silent while an operator holds the watch: not judged. */
   | 'suspended'
   /** The host gives the guest no processor. */
   | 'starved'
@@ -59,7 +59,10 @@ export interface Evidence {
   readonly sinceLastTickMs: number | null;
   /** What of that counts against the guest. */
   readonly silenceMs: number | null;
-  /** What was taken off: time paused, saving or restoring; and time its vCPUs waited for a host processor. */
+  /**
+   * What was taken off: time in which the guest did not run or could not be seen (paused, saved, restored, held back
+   * by the host; QEMU or the service itself stood still); and time its vCPUs waited for a host processor.
+   */
   readonly subtracted: { readonly suspendedMs: number; readonly runDelayMs: number };
   /** The heartbeat's interval. */
   readonly intervalMs: number | null;

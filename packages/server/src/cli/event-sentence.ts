@@ -4,7 +4,7 @@ import type { Color } from './table.ts';
 import { clean, formatDuration, shorten } from './text.ts';
 
 /** Longest sentence; evidence may quote what a guest or QEMU wrote. */
-const maxSentence = 400;
+const maxSentence = 700;
 
 const verdictPhrases: Record<VmEvent<'heartbeatStopped'>['data']['verdict'], string> = {
   exited: 'its process is gone',
@@ -17,14 +17,42 @@ const verdictPhrases: Record<VmEvent<'heartbeatStopped'>['data']['verdict'], str
   busy: 'no ticks for long, though its disks or processors work',
 };
 
-/** Why a verdict is what it is, in a few words: silence, what was not counted, what the witnesses said. */
+const processStates: Readonly<Record<string, string>> = {
+  R: 'its process runs',
+  S: 'its process waits',
+  D: 'its process is blocked by the host',
+  T: 'its process is stopped',
+  t: 'its process is held by a debugger',
+};
+
+/** What a witness said, as part of a sentence; `answer` is the server's own wording. */
+const witnessPhrases: Readonly<Record<string, (answer: string) => string>> = {
+  runState: (answer) => `QEMU ${answer.startsWith('no answer') ? 'gave' : 'says'} ${answer}`,
+  process: (answer) => {
+    const [state = '', ...more] = answer.split(', ');
+    return [processStates[state] ?? `its process is ${answer}`, ...more].join(', ');
+  },
+  vcpus: (answer) => `its processors ${answer}`,
+  heartbeatPort: (answer) => `the port of its heartbeat is ${answer}`,
+  agent: (answer) => `its agent ${answer.startsWith('no answer') ? `gave ${answer}` : answer}`,
+  io: (answer) => (answer === 'moves' ? 'its disks or network work' : 'its disks and network stand still'),
+  serialLog: (answer) => `its serial log ends with a ${answer}`,
+  canaries: (answer) => `of those that fell silent with it some were asked first (${answer})`,
+};
+
+function describeWitness({ witness, answer }: Evidence['witnesses'][number]): string {
+  const phrase = Object.hasOwn(witnessPhrases, witness) ? witnessPhrases[witness] : undefined;
+  return phrase?.(answer) ?? `${witness}: ${answer}`;
+}
+
+/** Why a verdict is what it is: silence, what was not counted, what the witnesses said. */
 function describeEvidence(evidence: Evidence): string[] {
   const parts: string[] = [];
   if (evidence.silenceMs !== null) parts.push(`silent for ${formatDuration(evidence.silenceMs)}`);
   const { suspendedMs, runDelayMs } = evidence.subtracted;
-  if (suspendedMs >= 1) parts.push(`${formatDuration(suspendedMs)} suspended not counted`);
+  if (suspendedMs >= 1) parts.push(`${formatDuration(suspendedMs)} suspended or out of sight not counted`);
   if (runDelayMs >= 1) parts.push(`${formatDuration(runDelayMs)} without a host processor not counted`);
-  for (const { witness, answer } of evidence.witnesses) parts.push(`${witness}: ${answer}`);
+  for (const witness of evidence.witnesses) parts.push(describeWitness(witness));
   if (evidence.exit !== undefined) {
     const { exitCode, signal, stderr } = evidence.exit;
     // Of a process that was adopted nobody learns either.
@@ -69,6 +97,18 @@ const phrases: Phrases = {
   additionsStopped: (data) =>
     withReasons(`runs, but its additions stopped (${data.cause})`, describeEvidence(data.evidence)),
   additionsResumed: (data) => `its additions are back after ${formatDuration(data.outageMs)}`,
+  cohortSilent: ({ silent, watched, withinMs, vms, host }) => {
+    const names = vms.map(({ name }) => name).join(', ');
+    const many = `${silent} of ${watched} watched guests fell silent within ${formatDuration(withinMs)}`;
+    return `${many}: ${names}; host: ${host}`;
+  },
+  hostSuspended: ({ suspendedMs }) =>
+    `the host slept for ${formatDuration(suspendedMs)}, and every guest with it`,
+  holdStarted: ({ scope, reason, until }) =>
+    `${scope === 'all' ? 'all watches are' : 'its watch is'} held until ${until}: ${reason}`,
+  holdEnded: ({ scope, how, heldMs, reason }) =>
+    `${scope === 'all' ? 'all watches were' : 'its watch was'} held for ${formatDuration(heldMs)} (${reason}), ${how}`,
+  migratedAway: () => 'goes on in another QEMU: it was migrated away, and did not stop',
   visibilityLost: (data) => withReasons(`cannot be judged: ${data.reason}`, describeEvidence(data.evidence)),
   visibilityRegained: (data) => `can be judged again after ${formatDuration(data.outageMs)}`,
   taskFailed: (data) => `${data.operation} failed: ${data.error.detail} (${data.error.code})`,

@@ -17,15 +17,25 @@ import { clean, toJson } from './text.ts';
 interface EventsFlags extends ConnectionFlags {
   follow?: boolean;
   after?: number;
+  last?: number;
   vm?: string;
   type?: EventType[];
 }
+
+/** The client's own bound of `last`. */
+const maxLast = 10_000;
 
 /** A seq. Errors: usage. */
 function parseSeq(text: string): number {
   const seq = /^\d{1,16}$/u.test(text) ? Number(text) : Number.NaN;
   if (Number.isSafeInteger(seq)) return seq;
   throw new InvalidArgumentError('Give the number of an event, or 0 for all.');
+}
+
+function parseLast(text: string): number {
+  const count = /^\d{1,5}$/u.test(text) ? Number(text) : 0;
+  if (count >= 1 && count <= maxLast) return count;
+  throw new InvalidArgumentError(`Give a whole number from 1 to ${maxLast}.`);
 }
 
 /** Types separated by commas, with or without their prefix, in any case; may be given several times. */
@@ -52,11 +62,17 @@ export function registerEvents(program: Command, terminal: Terminal): void {
       'only events after this number (default: all kept; with --follow: from now on)',
       parseSeq,
     )
+    .option(
+      '--last <count>',
+      'only the newest so many of those that fit; with --follow what comes follows',
+      parseLast,
+    )
     .option('--vm <name>', 'only those of one machine (a deleted one: by its id)')
     .option('--type <type>', 'only those of a type; several with commas', parseTypes);
   addConnectionFlags(
     command,
-    'vmpulse events --follow --type heartbeatStopped,heartbeatResumed\nvmpulse events --after 1200 --json | jq .data',
+    'vmpulse events --follow --type heartbeatStopped,heartbeatResumed\n' +
+      'vmpulse events --last 20 --vm web-1\nvmpulse events --after 1200 --json | jq .data',
   );
   command.action(async (flags: EventsFlags) => {
     await withServer(flags, terminal, (server) => showEvents(server, flags, terminal));
@@ -69,6 +85,7 @@ async function showEvents(server: VirtualServer, flags: EventsFlags, terminal: T
     follow: flags.follow === true,
     signal: terminal.interrupted,
     ...(flags.after === undefined ? {} : { after: flags.after }),
+    ...(flags.last === undefined ? {} : { last: flags.last }),
     ...(flags.vm === undefined ? {} : { vm: await vmKey(server, flags.vm) }),
     ...(flags.type === undefined ? {} : { types: flags.type }),
     onGap: (gap) => {

@@ -50,13 +50,16 @@ export function exitCodeOf(error: VmError): number {
 /** Ends the command with a code of its own instead of that of its error. */
 export class ExitError extends Error {
   readonly exitCode: number;
-  /** Told on stderr. */
+  /** Told on stderr, unless `quiet`. */
   readonly error: VmError;
+  /** Whoever failed has said so itself. */
+  readonly quiet: boolean;
 
-  constructor(exitCode: number, error: VmError) {
+  constructor(exitCode: number, error: VmError, { quiet = false }: { readonly quiet?: boolean } = {}) {
     super(error.message, { cause: error });
     this.name = 'ExitError';
     this.exitCode = exitCode;
     this.error = error;
+    this.quiet = quiet;
   }
 }

@@ -3,6 +3,8 @@ import { VmError } from '@vmpulse/client';
 import { Command, CommanderError } from 'commander';
 import { registerEvents } from './events.ts';
 import { ExitError, exitCodeHelp, exitCodeOf, exitCodes } from './exit-code.ts';
+import { registerGuest } from './guest.ts';
+import { registerHoldCommands } from './hold.ts';
 import { registerStatus } from './status.ts';
 import { registerTask } from './task.ts';
 import type { Terminal } from './terminal.ts';
@@ -13,7 +15,16 @@ import { registerVm } from './vm.ts';
 export type Registration = (program: Command) => void;
 
 /** Commands that talk to a server: the others bring the whole service with them and are loaded only when needed. */
-const clientVerbs: readonly string[] = ['status', 'vm', 'events', 'task'];
+const clientVerbs: readonly string[] = [
+  'status',
+  'vm',
+  'guest',
+  'events',
+  'hold',
+  'holds',
+  'release',
+  'task',
+];
 
 /** Does this command line need, or list, the commands of the service itself? */
 export function needsService(args: readonly string[]): boolean {
@@ -42,7 +53,9 @@ export async function runProgram(
     if (needsService(args)) for (const register of await loadService()) register(program);
     registerStatus(program, terminal);
     registerVm(program, terminal);
+    registerGuest(program, terminal);
     registerEvents(program, terminal);
+    registerHoldCommands(program, terminal);
     registerTask(program, terminal);
     await program.parseAsync(args, { from: 'user' });
     return exitCodes.ok;
@@ -55,6 +68,7 @@ export async function runProgram(
 function explain(thrown: unknown, json: boolean, terminal: Terminal): number {
   if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
   if (terminal.interrupted.aborted) return exitCodes.interrupted;
+  if (thrown instanceof ExitError && thrown.quiet) return thrown.exitCode;
   const error = thrown instanceof ExitError ? thrown.error : VmError.from(thrown);
   if (json) {
     terminal.err(toJson(error.toProblem()));

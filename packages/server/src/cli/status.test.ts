@@ -59,6 +59,17 @@ describe('vmpulse status', () => {
     );
   });
 
+  it('shows which machines are held, until when and why, where any is', () => {
+    const free = scripted.addVm('web-1', { state: 'running' });
+    expect(renderStatus(scripted.info(), [free], false)).not.toContain('HELD');
+    const hold = { scope: 'vm', reason: 'upgrade', since: '-', until: '2024-01-01T01:00:00.000Z' } as const;
+    const held = scripted.addVm('db', { state: 'running', guest: { hold } });
+    const lines = renderStatus(scripted.info(), [free, held], false).split('\n');
+    expect(lines[3]).toMatch(/ HELD$/u);
+    expect(lines[4]).toMatch(/ -$/u);
+    expect(lines[5]).toMatch(/ until 2024-01-01T01:00:00.000Z: upgrade$/u);
+  });
+
   it('says how to begin when there is no machine', () => {
     expect(renderStatus(scripted.info(), [], false)).toContain('0 machines. Create one: vmpulse vm create');
   });
@@ -111,6 +122,28 @@ describe('vmpulse events', () => {
     const typo = begin('events', '--vm', 'web1');
     expect(await typo.code).toBe(3);
     expect(typo.terminal.errors).toContain("did you mean 'web-1'?");
+  });
+
+  it('--last shows the newest, of those that fit, and goes on from there with --follow', async () => {
+    const web = scripted.addVm('web-1', { state: 'running' });
+    const other = scripted.addVm('db', { state: 'running' });
+    for (const vm of [web, web, other, other]) scripted.emit('additionsResumed', { outageMs: 1 }, vm);
+    const numbers = (lines: string[]): (string | undefined)[] => lines.map((line) => line.split('  ')[1]);
+    const last = begin('events', '--last', '1');
+    expect(await last.code).toBe(0);
+    expect(numbers(last.terminal.outLines)).toEqual(['#4']);
+    const filtered = begin('events', '--last', '1', '--vm', 'web-1', '--type', 'additionsResumed');
+    expect(await filtered.code).toBe(0);
+    expect(numbers(filtered.terminal.outLines)).toEqual(['#2']);
+    const { terminal, code } = begin('events', '--last', '2', '--follow');
+    await scripted.streaming();
+    scripted.stopGuest();
+    await eventually('the event', () => terminal.outLines.length === 3);
+    expect(numbers(terminal.outLines)).toEqual(['#3', '#4', '#5']);
+    terminal.interrupt();
+    expect(await code).toBe(130);
+    for (const wrong of ['0', '-1', 'x', '10001'])
+      expect(await begin('events', '--last', wrong).code).toBe(2);
   });
 
   it('--follow tells events as they come, over a restart of the server, until Ctrl-C', async () => {

@@ -3,6 +3,7 @@ import type { ServerInfo, Verdict, VirtualServer, VmInfo } from '@vmpulse/client
 import { type Command, InvalidArgumentError } from 'commander';
 import { SystemClock } from '../clock.ts';
 import { type ConnectionFlags, addConnectionFlags, withServer } from './connection.ts';
+import { describeHold } from './hold.ts';
 import { type Color, type Column, renderTable } from './table.ts';
 import type { Terminal } from './terminal.ts';
 import { clean, formatDuration, toJson } from './text.ts';
@@ -55,6 +56,14 @@ const columns: Column<VmInfo>[] = [
   { head: 'TASK', cell: (vm) => vm.task ?? '-' },
 ];
 
+/** Only where a machine is held: most never are, and a terminal is narrow. */
+const heldColumn: Column<VmInfo> = {
+  head: 'HELD',
+  maxWidth: 60,
+  color: ({ guest }) => (guest.hold === null ? undefined : 'yellow'),
+  cell: ({ guest }) => (guest.hold === null ? '-' : describeHold(guest.hold)),
+};
+
 /** What `vmpulse status` shows: who the server is, how many machines are in which state, and each machine. */
 export function renderStatus(info: ServerInfo, vms: readonly VmInfo[], color: boolean): string {
   const { host } = info;
@@ -70,7 +79,8 @@ export function renderStatus(info: ServerInfo, vms: readonly VmInfo[], color: bo
     states === '' ? `${total}. Create one: vmpulse vm create NAME --disk FILE` : `${total}: ${states}`,
   );
   const text = head.map(clean).join('\n');
-  return vms.length === 0 ? text : `${text}\n\n${renderTable(columns, vms, color)}`;
+  const shown = vms.some(({ guest }) => guest.hold !== null) ? [...columns, heldColumn] : columns;
+  return vms.length === 0 ? text : `${text}\n\n${renderTable(shown, vms, color)}`;
 }
 
 function parseInterval(text: string): number {

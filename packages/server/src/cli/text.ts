@@ -9,6 +9,14 @@ export function clean(text: string): string {
   return text.replaceAll(unsafe, (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`);
 }
 
+/** Text of many lines: line breaks and tabs stay, all else as `clean` has it. */
+export function cleanLines(text: string): string {
+  return text
+    .split(/(\r?\n|\t)/u)
+    .map((part, index) => (index % 2 === 1 ? part.replace('\r', '') : clean(part)))
+    .join('');
+}
+
 /** JSON whose every unsafe character is escaped: it stays the same value and can be shown on a terminal. */
 export function toJson(value: unknown, indent?: number): string {
   const text = JSON.stringify(value, undefined, indent);

@@ -2,6 +2,7 @@
 import type { VmInfo } from '@vmpulse/client';
 import type { Command } from 'commander';
 import { type ConnectionFlags, addConnectionFlags, withServer } from './connection.ts';
+import { describeHold } from './hold.ts';
 import { findMachine } from './machine-name.ts';
 import type { Terminal } from './terminal.ts';
 import { clean, formatDuration, shorten, toJson } from './text.ts';
@@ -44,6 +45,7 @@ function renderMachine(vm: VmInfo): string {
         ? null
         : `${Math.round(guest.heartbeatPercentage)} % of the last minute`,
     ],
+    ['held', guest.hold === null ? null : describeHold(guest.hold)],
     ['last tick', guest.lastTickAgoMs === null ? null : `${formatDuration(guest.lastTickAgoMs)} ago`],
     ['interval', guest.intervalMs === null ? null : formatDuration(guest.intervalMs)],
     ['additions', guest.additions.version],

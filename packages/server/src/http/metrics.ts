@@ -19,6 +19,8 @@ export interface MetricSources {
   readonly machines?: () => Partial<Record<VmState, number>>;
   /** Guests by verdict. */
   readonly guests?: () => Partial<Record<Verdict, number>>;
+  /** Machines whose watch an operator holds. */
+  readonly held?: () => number;
   readonly log?: () => EventLogState;
   /** Heartbeats received from guests since the start. */
   readonly ticks?: () => number;
@@ -137,6 +139,7 @@ export class Metrics {
     this.#total('ticks_total', 'Heartbeats received from guests.', () => this.#sources.ticks?.() ?? 0);
     this.#perLabel('machines', 'Machines by state.', 'state', vmStates, () => this.#sources.machines?.());
     this.#perLabel('guests', 'Guests by verdict.', 'verdict', verdictNames, () => this.#sources.guests?.());
+    this.#value('machines_held', 'Machines whose watch an operator holds.', () => this.#sources.held?.());
     this.#value('lane_lag_seconds', 'How far the slowest lane is behind.', () => {
       const lagMs = this.#sources.laneLagMs?.();
       return lagMs === undefined ? undefined : lagMs / 1_000;

@@ -8,6 +8,8 @@ import { httpCloseTimeoutMs, maxPathParameterLength, maxRequestBytes } from '../
 import { createAuthentication } from './authentication.ts';
 import { useBodyParser } from './body.ts';
 import { EventRoutes } from './event-routes.ts';
+import { registerGuestRoutes } from './guest-routes.ts';
+import { registerHoldRoutes } from './hold-routes.ts';
 import { type ListenAddress, type ListenOptions, Listeners } from './listener.ts';
 import { useOpenApi } from './openapi.ts';
 import { HttpError, sendProblem } from './problem.ts';
@@ -92,6 +94,8 @@ async function buildApp(options: HttpServerOptions, events: EventRoutes): Promis
   });
   registerServiceRoutes(app, options, authentication);
   registerVmRoutes(app, options);
+  registerGuestRoutes(app, options);
+  registerHoldRoutes(app, options);
   events.register(app);
   refuseOtherMethods(app, methodsByPath);
   await app.ready();

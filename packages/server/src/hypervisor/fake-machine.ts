@@ -7,6 +7,7 @@ import type { FakeHost, FakeScript } from './fake.ts';
 import type { FakeProcess } from './fake-process.ts';
 import type {
   HypervisorEvent,
+  IoCounters,
   ProcessRecord,
   ProcessSample,
   Progress,
@@ -16,6 +17,8 @@ import type {
 
 /** How often a process that reads its saved state is looked at. */
 const loadingPollMs = 200;
+/** How often a process that hangs is looked at. */
+const hungPollMs = 10;
 /** Steps in which a scripted save reports its progress. */
 const saveSteps = 4;
 
@@ -83,7 +86,7 @@ export class FakeMachine implements RunningMachine {
   async reset(): Promise<void> {
     await this.#command('system_reset');
     this.#host.savedStates.delete(this.#vmId);
-    this.#process.emit({ kind: 'reset', byGuest: false, reason: 'host-qmp-system-reset' });
+    this.#process.hostReset();
     if (this.#process.runState !== 'running') this.#run();
   }
 
@@ -128,6 +131,15 @@ export class FakeMachine implements RunningMachine {
     return Promise.resolve(this.#process.sample());
   }
 
+  async counters(): Promise<IoCounters> {
+    await this.#command('query-blockstats');
+    return this.#process.counters();
+  }
+
+  serialTail(): Promise<string> {
+    return Promise.resolve(this.#process.serialTail());
+  }
+
   detach(): Promise<void> {
     this.#events.close();
     return Promise.resolve();
@@ -151,7 +163,7 @@ export class FakeMachine implements RunningMachine {
   async #command(name: string): Promise<void> {
     if (this.#process.end !== null) throw gone();
     if (this.#process.hung) {
-      await this.#clock.sleep(qmpCommandTimeoutMs);
+      await this.#unhung();
       if (this.#process.hung) throw new VmError('VM_E_TIMED_OUT', `QEMU did not answer ${name} in time.`);
     } else {
       await this.#pass(this.#script.commandDelayMs);
@@ -170,6 +182,12 @@ export class FakeMachine implements RunningMachine {
       }
       await this.#clock.sleep(loadingPollMs);
     }
+  }
+
+  /** As QEMU's: what was asked while it hung is answered as soon as it goes on. */
+  async #unhung(): Promise<void> {
+    const endMs = this.#clock.monotonicMs() + qmpCommandTimeoutMs;
+    while (this.#process.hung && this.#clock.monotonicMs() < endMs) await this.#clock.sleep(hungPollMs);
   }
 
   /** No delay costs no turn of the clock, so that tests without delays need not advance it. */

@@ -4,8 +4,17 @@
  */
 import type { CompleteVmConfiguration } from '@vmpulse/wire';
 import type { Clock, Timer } from '../clock.ts';
+import { maxSerialTailBytes } from '../limits.ts';
+import { FakeCounters, type FakeCounts, type FakeIoRate } from './fake-counters.ts';
 import { EventBuffer } from './event-buffer.ts';
-import type { HypervisorEvent, ProcessRecord, ProcessSample, RunState } from './hypervisor.ts';
+import type {
+  GuestPorts,
+  HypervisorEvent,
+  IoCounters,
+  ProcessRecord,
+  ProcessSample,
+  RunState,
+} from './hypervisor.ts';
 
 /** An event as a script gives it: the time of receipt is added. */
 type Untimed<E> = E extends unknown ? Omit<E, 'atMs'> : never;
@@ -27,6 +36,8 @@ export interface FakeEnd {
 export class FakeProcess {
   readonly record: ProcessRecord;
   readonly configuration: CompleteVmConfiguration;
+  /** What the guest wrote to its serial port since its last reset. A reset clears it; see also serialTail(). */
+  serial = '';
   readonly #clock: Clock;
   #runState: RunState = 'preparing';
   #end: FakeEnd | null = null;
@@ -40,13 +51,27 @@ export class FakeProcess {
   #sample: ProcessSample | null = null;
   #lossTimer: Timer | undefined;
   #lossTold = false;
+  #frozen = false;
+  readonly #counters: FakeCounters;
   #adopted = false;
+  #migrated = false;
+  /** Of earlier boots, as it is still in the serial log. */
+  #earlierSerial = '';
+  /** Whoever is attached has seen the present boot begin. */
+  #bootSeen = true;
+  #guestPorts: GuestPorts | null = null;
 
   constructor(clock: Clock, record: ProcessRecord, configuration: CompleteVmConfiguration) {
     this.#clock = clock;
     this.record = record;
     this.configuration = configuration;
     this.#accruedAtMs = clock.monotonicMs();
+    this.#counters = new FakeCounters(configuration);
+  }
+
+  /** Which of its ports the guest holds open; null while the test said nothing of them. */
+  get guestPorts(): GuestPorts | null {
+    return this.#guestPorts;
   }
 
   get runState(): RunState {
@@ -69,6 +94,7 @@ export class FakeProcess {
    */
   attach(adopted: boolean): EventBuffer {
     this.#adopted = adopted;
+    this.#bootSeen = !adopted;
     this.#events?.close();
     this.#events = new EventBuffer();
     this.#lossTold = false;
@@ -80,6 +106,7 @@ export class FakeProcess {
   setRunState(state: RunState): void {
     this.#accrue();
     this.#runState = state;
+    if (state === 'running') this.#migrated = false;
   }
 
   /** Emits any event as it is; nothing else changes. Silent once the process ended or while it hangs. */
@@ -103,16 +130,45 @@ export class FakeProcess {
     this.#stopIn('shutdown', { kind: 'shutdown', byGuest: true, reason: 'guest-shutdown' });
   }
 
-  /** The guest resets itself (a reboot, a triple fault). */
+  /** The guest resets itself: a reboot, or a triple fault where the hypervisor cannot know it for one. */
   guestReset(): void {
-    this.emit({ kind: 'reset', byGuest: true, reason: 'guest-reset' });
+    this.#boot({ kind: 'reset', byGuest: true, reason: 'guest-reset' });
+  }
+
+  /** A vCPU meets a triple fault, which QEMU tells and answers with a reset. */
+  tripleFault(): void {
+    this.emit({ kind: 'tripleFault' });
+    this.guestReset();
+  }
+
+  /** QEMU resets the machine because it was told to. */
+  hostReset(): void {
+    this.#boot({ kind: 'reset', byGuest: false, reason: 'host-qmp-system-reset' });
+  }
+
+  /** The guest hibernates (S4): its state is on its own disk, it powers itself off, and QEMU holds it in `shutdown`. */
+  hibernate(): void {
+    this.emit({ kind: 'hibernated' });
+    this.guestShutdown();
+  }
+
+  /**
+   * A migration that an operator began by QMP of his own completes: the guest runs on elsewhere, and QEMU holds what it
+   * left. When the process ends after that (kill, exit, quit), `exited` says that it was migrated, unless the guest
+   * was let run here again. One that fails at its very end is `stopped` and `resumed`, emitted as they are.
+   */
+  migrateAway(): void {
+    const ran = this.#runState === 'running';
+    this.setRunState('paused');
+    this.#migrated = true;
+    if (ran) this.emit({ kind: 'stopped' });
   }
 
   /** The watchdog device was not fed. */
   fireWatchdog(action: 'reset' | 'pause' | 'none'): void {
     if (action === 'pause') this.#stopIn('watchdog', { kind: 'watchdog', action });
     else this.emit({ kind: 'watchdog', action });
-    if (action === 'reset') this.emit({ kind: 'reset', byGuest: true, reason: 'guest-reset' });
+    if (action === 'reset') this.guestReset();
   }
 
   /** A disk fails; with `stop` QEMU holds the guest. */
@@ -123,6 +179,7 @@ export class FakeProcess {
 
   /** The guest opens or closes one of its ports. */
   setPort(port: 'heartbeat' | 'agent', open: boolean): void {
+    this.#guestPorts = { ...(this.#guestPorts ?? { heartbeat: false, agent: false }), [port]: open };
     this.emit({ kind: 'port', port, open });
   }
 
@@ -155,7 +212,8 @@ export class FakeProcess {
     this.#lossTimer?.cancel();
     this.#hung = false;
     const unknown = { exitCode: null, signal: null };
-    this.emit({ kind: 'exited', ...end, ...(this.#adopted ? unknown : {}) });
+    const migrated = this.#migrated ? { migrated: true as const } : {};
+    this.emit({ kind: 'exited', ...end, ...(this.#adopted ? unknown : {}), ...migrated });
     this.#end = end;
   }
 
@@ -189,6 +247,46 @@ export class FakeProcess {
     this.#load = load;
   }
 
+  /** Whether the host froze its cgroup: no thread runs, its monitor does not answer, its state shows nothing. */
+  setFrozen(frozen: boolean): void {
+    this.#accrue();
+    this.#frozen = frozen;
+    if (frozen) this.hang({ processState: 'S' });
+    else this.unhang();
+  }
+
+  /** What the guest's devices have done so far; null where the machine has none of the kind. Rates count on from it. */
+  setCounters(counts: FakeCounts): void {
+    this.#accrue();
+    this.#counters.set(counts);
+  }
+
+  /** What the guest's devices do from now on, whenever it runs. A device that is named is there from now on. */
+  setIoRate(rate: FakeIoRate): void {
+    this.#accrue();
+    this.#counters.setRate(rate);
+  }
+
+  /** Counters of its devices now. */
+  counters(): IoCounters {
+    this.#accrue();
+    return { atMs: this.#clock.monotonicMs(), ...this.#counters.counts };
+  }
+
+  /** The guest writes to its serial port. */
+  writeSerial(text: string): void {
+    this.serial = (this.serial + text).slice(-maxSerialTailBytes);
+  }
+
+  /**
+   * The last of what its serial log holds since its last reset. A service that adopted the process and saw no reset
+   * since does not know where that is: it gets what earlier boots wrote too.
+   */
+  serialTail(): string {
+    const text = this.#bootSeen ? this.serial : this.#earlierSerial + this.serial;
+    return text.slice(-maxSerialTailBytes);
+  }
+
   /** Every sample is this one (its `atMs` renewed); null goes back to what the load gives. */
   setSample(sample: ProcessSample | null): void {
     this.#sample = sample;
@@ -199,7 +297,7 @@ export class FakeProcess {
     this.#accrue();
     const atMs = this.#clock.monotonicMs();
     if (this.#sample !== null) return { ...this.#sample, atMs };
-    if (this.#end !== null) return { atMs, processState: null, vcpus: [], mainLoop: null };
+    if (this.#end !== null) return { atMs, processState: null, vcpus: [], mainLoop: null, frozen: false };
     const state = this.#processState;
     const busy = state === 'S' && this.#runState === 'running' && this.#load.run > 0.5 ? 'R' : state;
     const vcpus = Array.from({ length: this.configuration.cpus }, (_unused, index) => ({
@@ -208,13 +306,28 @@ export class FakeProcess {
       runNs: this.#runNs,
       runDelayNs: this.#runDelayNs,
     }));
-    return { atMs, processState: state, vcpus, mainLoop: { state, runNs: 0, runDelayNs: 0 } };
+    return {
+      atMs,
+      processState: state,
+      vcpus,
+      mainLoop: { state, runNs: 0, runDelayNs: 0 },
+      frozen: this.#frozen,
+    };
   }
 
   #stopIn(state: RunState, event: Untimed<HypervisorEvent>): void {
     this.setRunState(state);
     this.emit(event);
     this.emit({ kind: 'stopped' });
+  }
+
+  #boot(event: Untimed<HypervisorEvent>): void {
+    this.#earlierSerial = (this.#earlierSerial + this.serial).slice(-maxSerialTailBytes);
+    this.serial = '';
+    this.#bootSeen = true;
+    // A reset closes what was open; of ports nobody spoke of nothing is known.
+    if (this.#guestPorts !== null) this.#guestPorts = { heartbeat: false, agent: false };
+    this.emit(event);
   }
 
   #tellLoss(): void {
@@ -227,8 +340,10 @@ export class FakeProcess {
     const nowMs = this.#clock.monotonicMs();
     const elapsedNs = Math.max(0, nowMs - this.#accruedAtMs) * 1e6;
     this.#accruedAtMs = nowMs;
-    if (this.#runState !== 'running' || this.#end !== null || this.#processState !== 'S') return;
+    if (this.#runState !== 'running' || this.#end !== null || this.#processState !== 'S' || this.#frozen)
+      return;
     this.#runNs += elapsedNs * this.#load.run;
     this.#runDelayNs += elapsedNs * this.#load.runDelay;
+    this.#counters.accrue(elapsedNs);
   }
 }

@@ -147,7 +147,10 @@ export class FakeHypervisor implements Hypervisor {
     if (process.end !== null || !same)
       return Promise.resolve({ kind: 'gone', stderr: process.end?.stderr ?? '' });
     const machine = this.#machine(vmId, process, true);
-    return Promise.resolve({ kind: 'running', machine, runState: process.hung ? 'other' : process.runState });
+    const { guestPorts } = process;
+    const runState = process.hung ? 'other' : process.runState;
+    const open = guestPorts === null || process.hung ? {} : { guestPorts };
+    return Promise.resolve({ kind: 'running', machine, runState, ...open });
   }
 
   files(vmId: string): ReturnType<Hypervisor['files']> {

@@ -23,7 +23,17 @@ export type RunState =
 export type HypervisorEvent = { readonly atMs: number } &
   /** The process is gone; once, and last. Both null for an adopted process: only its parent is told how it ended. */
   (
-    | { kind: 'exited'; exitCode: number | null; signal: string | null; stderr: string }
+    | {
+        kind: 'exited';
+        exitCode: number | null;
+        signal: string | null;
+        stderr: string;
+        /**
+         * Its guest had gone on in another QEMU before, or in a file, where an operator migrated it to by QMP: it did
+         * not stop. What was left here had shown as `paused`. A save is no migration.
+         */
+        migrated?: true;
+      }
     | { kind: 'panicked'; action: string; detail: string | null }
     /** The guest writes its own crash dump: wait. */
     | { kind: 'crashLoaded' }
@@ -34,6 +44,13 @@ export type HypervisorEvent = { readonly atMs: number } &
     | { kind: 'watchdog'; action: string }
     | { kind: 'stopped' }
     | { kind: 'resumed' }
+    /**
+     * A vCPU met a triple fault; the `reset` that QEMU answers it with follows at once. Told where QEMU lets it be
+     * known, and not where firmware or a kernel does it on purpose to reset: docs/adr/0011-triple-faults.md.
+     */
+    | { kind: 'tripleFault' }
+    /** The guest hibernated (S4): its state is on its own disk, and `shutdown` by the guest follows. */
+    | { kind: 'hibernated' }
     /** The guest went to sleep (S3), or woke. */
     | { kind: 'suspended' }
     | { kind: 'wakeup' }
@@ -70,8 +87,22 @@ export interface ProcessSample {
     readonly runNs: number;
     readonly runDelayNs: number;
   }[];
+  /** The host froze its cgroup: no thread of it runs, whatever state they show. */
+  readonly frozen: boolean;
   /** QEMU's main loop, which carries ticks from the guest to the socket. */
   readonly mainLoop: { readonly state: string; readonly runNs: number; readonly runDelayNs: number } | null;
+}
+
+/** What a guest's devices have done, read together. Cumulative; null where the machine has none of the kind. */
+export interface IoCounters {
+  readonly atMs: number;
+  /** Reads, writes and flushes that its disks completed. */
+  readonly diskOperations: number | null;
+  /**
+   * Packets the guest sent, where the host can count them (tap, bridge; never `user`). What is sent to it says nothing
+   * of its life.
+   */
+  readonly packetsSent: number | null;
 }
 
 /** Progress of a long step: 0 to 100. */
@@ -106,6 +137,13 @@ export interface RunningMachine {
   save(progress: Progress, signal: AbortSignal): Promise<void>;
   /** Processor time of its threads, from /proc; never through QMP. */
   sample(): Promise<ProcessSample>;
+  /** Counters of its devices. Errors as for any command, also for an answer that cannot be understood. */
+  counters(): Promise<IoCounters>;
+  /**
+   * The last of what the guest wrote to its serial port since its last reset, at most 8 KiB, as latin1; the guest's
+   * own word. Empty when nothing is known. Of an adopted machine that was not reset since it holds earlier boots too.
+   */
+  serialTail(): Promise<string>;
   /** Stops observing; the process is left alone. Idempotent. */
   detach(): Promise<void>;
 }
@@ -121,6 +159,12 @@ export interface StartRequest {
   readonly onSpawned: (record: ProcessRecord) => void;
 }
 
+/** Whether the guest holds each of its virtio-serial ports open. */
+export interface GuestPorts {
+  readonly heartbeat: boolean;
+  readonly agent: boolean;
+}
+
 /** What was found of a machine that had a process when the service ended. */
 export type Adoption =
   /**
@@ -128,7 +172,13 @@ export type Adoption =
    * `restoring`: its start was cut off before the guest ran; resume() lets it run once its state has been read, or quit
    * it and start again. `saving`: its save was cut off; there is a saved state, or resume() lets the guest go on.
    */
-  | { readonly kind: 'running'; readonly machine: RunningMachine; readonly runState: RunState }
+  | {
+      readonly kind: 'running';
+      readonly machine: RunningMachine;
+      readonly runState: RunState;
+      /** Which of its virtio-serial ports the guest holds open: a guest that boots holds none. Missing: not known. */
+      readonly guestPorts?: GuestPorts;
+    }
   /** The process is gone; how it ended is not known any more, but its stderr's tail may be. */
   | { readonly kind: 'gone'; readonly stderr: string };
 

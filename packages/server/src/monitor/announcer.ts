@@ -48,6 +48,11 @@ export class Announcer {
     }
   }
 
+  /** The machine, as its events name it. */
+  get reference(): VmReference {
+    return this.vm;
+  }
+
   rename(vm: VmReference): void {
     this.vm = vm;
   }

@@ -13,7 +13,9 @@ import {
 describe('the margin', () => {
   test.each([
     ['cold', 1_000, 0, 0, 500],
-    ['cold, whatever was seen', 1_000, 19, 900, 500],
+    ['cold, and punctual so far', 1_000, 19, 300, 500],
+    ['cold, but known to be late', 1_000, 0, 900, 900],
+    ['cold, and later than an interval', 2_000, 19, 9_000, 2_000],
     ['cold, though longer than the interval', 100, 0, 0, 500],
     ['warm and punctual', 1_000, 20, 0, 50],
     ['warm and late', 1_000, 20, 300, 300],

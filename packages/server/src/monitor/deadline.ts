@@ -21,10 +21,10 @@ export const minIntervalMs = 100;
 /** See `minIntervalMs`. */
 export const maxIntervalMs = 60_000;
 
-/** Margin for lateness (α): p99.99 of the lateness seen, within [50 ms, η]; 0.5 s while cold. */
+/** Margin for lateness (α): p99.99 of the lateness seen, within [50 ms, η]; while cold 0.5 s at least. */
 export function marginMs(intervalMs: number, ticksSeen: number, greatestLatenessMs: number): number {
-  if (ticksSeen < warmTicks) return coldMarginMs;
-  return Math.min(Math.max(greatestLatenessMs, minMarginMs), Math.max(intervalMs, minMarginMs));
+  const learnedMs = Math.min(Math.max(greatestLatenessMs, minMarginMs), Math.max(intervalMs, minMarginMs));
+  return ticksSeen < warmTicks ? Math.max(coldMarginMs, learnedMs) : learnedMs;
 }
 
 /** From here on silence is suspicious: last + m·η + α. */

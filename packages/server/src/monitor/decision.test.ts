@@ -1,18 +1,27 @@
 import { describe, expect, test } from 'vitest';
-import { decide, type Decision, gonePatienceMs, type Situation, unseenPatienceMs } from './decision.ts';
+import {
+  decide,
+  type Decision,
+  gonePatienceMs,
+  type Situation,
+  starvedPatienceMs,
+  unseenPatienceMs,
+} from './decision.ts';
 import type { Answers } from './verdict.ts';
 
 const alive: Answers = {
   runState: 'running',
   processState: 'S',
-  load: { overMs: 1_000, runShare: 0.01, delayShare: 0, blocked: false },
+  load: { overMs: 1_000, runShare: 0.01, delayShare: 0, wantShare: 0.01, blocked: false },
   portClosed: false,
   connected: true,
   agent: 'absent',
   ioMoved: null,
+  frozen: false,
+  serialPanic: null,
 };
 const load = (runShare: number): Answers => {
-  return { ...alive, load: { overMs: 1_000, runShare, delayShare: 0, blocked: false } };
+  return { ...alive, load: { overMs: 1_000, runShare, delayShare: 0, wantShare: runShare, blocked: false } };
 };
 const patiences = { spinning: 10_000, busy: 60_000, additionsStopped: 12_000 } as const;
 
@@ -24,6 +33,8 @@ function situation(change: Partial<Situation>): Situation {
     windowEnded: false,
     patience: (verdict) => (verdict in patiences ? patiences[verdict as keyof typeof patiences] : 0),
     unseenForMs: 0,
+    starvedForMs: 0,
+    missingSightMs: 0,
     goneForMs: 0,
     unseenTold: false,
     attemptEveryMs: 1_000,
@@ -75,6 +86,37 @@ const cases: readonly Case[] = [
     { tell: 'additionsStopped' },
   ],
   ['suspended', { answers: { ...alive, runState: 'paused' } }, wait('suspended', 1_000)],
+  ['hung, but seen again a moment ago', { missingSightMs: 650 }, wait('hung', 650)],
+  [
+    'spinning, but seen again a moment ago',
+    { answers: load(1), countedSilenceMs: 10_000, missingSightMs: 1_050 },
+    wait('spinning', 1_000),
+  ],
+  [
+    'starved shortly before its patience',
+    { answers: { ...alive, frozen: true }, starvedForMs: starvedPatienceMs - 1 },
+    wait('starved', 1_000),
+  ],
+  [
+    'starved at its patience',
+    { answers: { ...alive, frozen: true }, starvedForMs: starvedPatienceMs },
+    { tell: 'visibilityLost', verdict: 'starved', againInMs: 1_000 },
+  ],
+  [
+    'starved, which was told',
+    { answers: { ...alive, frozen: true }, starvedForMs: starvedPatienceMs, unseenTold: true },
+    wait('starved', 1_000),
+  ],
+  [
+    'a kernel panic in the serial log',
+    { answers: { ...load(1), serialPanic: 'Oops' } },
+    stop('panicked', 10),
+  ],
+  [
+    'a kernel panic in the serial log before the deadline',
+    { answers: { ...load(1), serialPanic: 'Oops' }, countedSilenceMs: 1_000 },
+    wait('panicked', 50),
+  ],
   ['starved', { answers: { ...alive, load: { ...alive.load!, delayShare: 0.9 } } }, wait('starved', 1_000)],
   [
     'panicked at once',

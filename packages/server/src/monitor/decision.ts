@@ -5,6 +5,8 @@ import { type Answers, judge } from './verdict.ts';
 
 /** How long nothing must be seen of a guest before that is told: monitors and hosts hiccup. */
 export const unseenPatienceMs = 3_000;
+/** How long the host must keep a guest from running before that is told: hosts are busy for seconds every day. */
+export const starvedPatienceMs = 10_000;
 /** How long the event of a process that is gone is waited for, which says why it ended. */
 export const gonePatienceMs = 3_000;
 
@@ -19,8 +21,11 @@ export interface Situation {
   readonly windowEnded: boolean;
   /** Silence a verdict waits for. */
   readonly patience: (verdict: StopVerdict | 'additionsStopped') => number;
-  /** How long nothing could be seen so far. */
+  /** How long nothing could be seen so far, and how long the host has kept the guest from running. */
   readonly unseenForMs: number;
+  readonly starvedForMs: number;
+  /** How much longer the guest must be in sight before it is judged; see sight.ts. */
+  readonly missingSightMs: number;
   /** How long the process has been found gone so far. */
   readonly goneForMs: number;
   /** visibilityLost was told already. */
@@ -41,7 +46,13 @@ export type Decision =
     }
   | { readonly tell: 'additionsStopped'; readonly verdict: 'additionsStopped'; readonly reason: string }
   | {
-      readonly tell: 'visibilityLost' | 'nothing';
+      readonly tell: 'visibilityLost';
+      readonly verdict: 'unknown' | 'starved';
+      readonly reason: string;
+      readonly againInMs: number;
+    }
+  | {
+      readonly tell: 'nothing';
       readonly verdict: Suspicion['verdict'];
       readonly reason: string;
       readonly againInMs: number;
@@ -58,8 +69,10 @@ export function decide(situation: Situation): Decision {
       if (situation.goneForMs < gonePatienceMs) return wait('gone', situation.unseenEveryMs);
       return { tell: 'heartbeatStopped', verdict: 'exited', reason, overdueMs: 0 };
     case 'suspended':
-    case 'starved':
       return wait(verdict);
+    case 'starved':
+      if (situation.unseenTold || situation.starvedForMs < starvedPatienceMs) return wait(verdict);
+      return { tell: 'visibilityLost', verdict, reason, againInMs: situation.attemptEveryMs };
     case 'unknown':
       if (situation.unseenTold) return wait('unknown');
       if (situation.unseenForMs < unseenPatienceMs) return wait('unknown', situation.unseenEveryMs);
@@ -68,17 +81,30 @@ export function decide(situation: Situation): Decision {
     case 'watchdog':
     case 'internalError':
       return { tell: 'heartbeatStopped', verdict, reason, overdueMs: 0 };
+    case 'serialPanic':
     case 'hung':
     case 'spinning':
     case 'busy':
     case 'additionsStopped':
       break;
   }
+  return decideSilence(situation, verdict === 'serialPanic' ? 'panicked' : verdict, reason);
+}
+
+/** What is inferred from silence waits for its patience. */
+function decideSilence(
+  situation: Situation,
+  verdict: 'hung' | 'spinning' | 'busy' | 'panicked' | 'additionsStopped',
+  reason: string,
+): Decision {
   const neededMs = situation.windowEnded
     ? 0
     : Math.max(situation.patience(verdict), situation.deadlineSilenceMs);
-  const missingMs = neededMs - situation.countedSilenceMs;
-  if (missingMs > 0) return wait(verdict, Math.min(missingMs, situation.attemptEveryMs));
+  const missingMs = Math.max(neededMs - situation.countedSilenceMs, situation.missingSightMs);
+  if (missingMs > 0) {
+    const againInMs = Math.min(missingMs, situation.attemptEveryMs);
+    return { tell: 'nothing', verdict, reason, againInMs };
+  }
   if (verdict === 'additionsStopped') return { tell: 'additionsStopped', verdict, reason };
   return {
     tell: 'heartbeatStopped',

@@ -108,9 +108,15 @@ describe('silence', () => {
     const it = guest();
     await it.live();
     it.process.setLoad({ run: 0.01, runDelay: 0.95 });
-    await it.pass(300_000);
+    await it.pass(10_000);
     expect(it.told).toEqual(['heartbeatStarted']);
+    await it.pass(300_000);
+    expect(it.told).toEqual(['heartbeatStarted', 'visibilityLost']);
+    expect(it.dataOf(1)).toMatchObject({ verdict: 'starved' });
     expect(it.watch.info().verdict).toBe('starved');
+    it.process.setLoad({ run: 0.02, runDelay: 0 });
+    await it.beat(2);
+    expect(it.told.slice(2)).toEqual(['visibilityRegained']);
   });
 
   test('is told once, and its end once with the length of the outage', async () => {

@@ -5,7 +5,7 @@
 import type { CompleteVmConfiguration, VmReference } from '@vmpulse/wire';
 import type { HypervisorEvent, RunningMachine, RunState } from '../hypervisor/hypervisor.ts';
 import type { WatchMemory } from '../machine-record.ts';
-import type { TickListener } from '../tick/source.ts';
+import type { AgentWitness, PulseListener, TickListener } from '../tick/source.ts';
 import { Guest, type WatchHost } from './guest.ts';
 import { find, happen, openBootWindow } from './happening.ts';
 import { Hearing } from './hearing.ts';
@@ -21,6 +21,7 @@ import { Witnesses } from './witnesses.ts';
 /** The watch of one machine. After `close` every call does nothing. */
 export class GuestWatch implements Watch {
   readonly listener: TickListener;
+  readonly pulses: PulseListener;
   private readonly guest: Guest;
   private readonly teller: Teller;
   private readonly pursuit: Pursuit;
@@ -28,31 +29,45 @@ export class GuestWatch implements Watch {
   constructor(host: WatchHost, slot: number, request: WatchRequest) {
     this.guest = new Guest(host, slot, request);
     this.teller = new Teller(this.guest);
-    this.pursuit = new Pursuit(this.guest, this.teller);
-    this.listener = new Hearing(this.guest, this.teller);
+    const hearing = new Hearing(this.guest, this.teller);
+    this.pursuit = new Pursuit(this.guest, this.teller, () => hearing.onPulse());
+    this.listener = hearing;
+    this.pulses = hearing;
   }
 
   setBacklogProbe(backlogged: () => boolean): void {
     this.guest.backlogged = backlogged;
   }
 
-  begin(machine: RunningMachine, how: Beginning, runState: RunState): void {
+  begin(machine: RunningMachine, how: Beginning, runState: RunState, agent: AgentWitness | null): void {
     const { guest } = this;
     if (guest.released) return;
-    guest.begin(new Witnesses(guest.host.clock, machine));
-    if (how === 'booted') {
-      guest.armed = false;
+    guest.begin(new Witnesses(guest.host.clock, machine, agent), agent);
+    if (how === 'booted') this.forget();
+    // Of a guest in a window, `memory` tells its interval, but not that it is armed.
+    else guest.armed ||= guest.pace.learnedMs !== null;
+    const adopted = how === 'adopted' || how === 'adoptedSilent';
+    if (adopted && guest.armed) guest.pace.recall();
+    if (!adopted) guest.retelling = 'all';
+    if (how === 'adoptedSilent') {
       guest.started = false;
-      guest.pace.forget();
       guest.boots.started(guest.nowMs);
-    } else {
-      // Of a guest in a window, `memory` tells its interval, but not that it is armed.
-      guest.armed ||= guest.pace.learnedMs !== null;
     }
-    if (how !== 'adopted') guest.retelling = 'all';
     guest.silence.begin(guest.intervalMs);
+    guest.recallLateness();
     this.await();
-    if (how === 'adopted') find(guest, this.teller, runState, 'found so when the service started');
+    if (adopted) find(guest, this.teller, runState, 'found so when the service started');
+  }
+
+  /** A machine that boots from nothing: what was known of its guest is void. */
+  private forget(): void {
+    const { guest } = this;
+    guest.armed = false;
+    guest.started = false;
+    guest.source = null;
+    guest.pace.forget();
+    guest.forgetLateness();
+    guest.boots.started(guest.nowMs);
   }
 
   /** Goes to where the guest left off; what was told of it is not told again. */
@@ -100,6 +115,10 @@ export class GuestWatch implements Watch {
     if (!this.guest.released) this.guest.resume(this.guest.suspensions.endOperations());
   }
 
+  setHeld(held: boolean): void {
+    if (!this.guest.released) this.guest.setHeld(held);
+  }
+
   /** Looks at the guest; its lane is drained up to `upToMs`. Answers when to look again, or -1. */
   visit(upToMs: number): number {
     return this.pursuit.visit(upToMs);
@@ -142,7 +161,7 @@ export class GuestWatch implements Watch {
       verdict: standingVerdict(guest, ticking),
       lastTickAgoMs: observed && guest.heard ? Math.round(nowMs - guest.silence.lastTickMs) : null,
       intervalMs: observed ? guest.intervalMs : null,
-      source: observed ? 'ticker' : null,
+      source: observed ? guest.source : null,
       additions: { version: guest.hello.version },
       stoppedSeq: guest.announcer.seqOf('heartbeatStopped'),
       hello: guest.hello,
@@ -157,6 +176,8 @@ export class GuestWatch implements Watch {
       intervalMs: guest.pace.learnedMs,
       lastTickWallMs: this.lastTickWallMs(),
       bootMs: guest.boots.learnedMs,
+      source: guest.source,
+      latenessMs: guest.host.registry.latenessMs(guest.slot),
     };
   }
 

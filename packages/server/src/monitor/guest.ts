@@ -4,6 +4,7 @@ import type { EventLog } from '../event/log.ts';
 import type { AdditionsRecord } from '../machine-record.ts';
 import { Announcer } from './announcer.ts';
 import { Boots } from './boots.ts';
+import type { Cohort } from './cohort.ts';
 import { coldMarginMs, deadlineMs } from './deadline.ts';
 import { Inquiry } from './inquiry.ts';
 import type { MonitorObserver } from './observer.ts';
@@ -11,13 +12,17 @@ import { Pace } from './pace.ts';
 import type { Pacer } from './pacer.ts';
 import { extended, type Phase, withoutSuspicion } from './phase.ts';
 import { type WatchPolicy, watchPolicy } from './policy.ts';
-import { attentive, type Registry } from './registry.ts';
+import { attentive, awaited, ownTimes, type Registry } from './registry.ts';
 import { SilenceAccount } from './silence.ts';
 import type { Stall } from './stall.ts';
 import { type Reason, Suspensions } from './suspensions.ts';
 import { TickTrust } from './trust.ts';
 import type { WatchRequest } from './watch.ts';
 import type { Witnesses } from './witnesses.ts';
+import type { AgentWitness } from '../tick/source.ts';
+
+/** A guest agent is not pinged more often: each ping is a turn of a process in the guest. */
+const minPingEveryMs = 1_000;
 
 /** What a watch needs of the monitor. */
 export interface WatchHost {
@@ -26,6 +31,7 @@ export interface WatchHost {
   readonly observer: MonitorObserver;
   readonly registry: Registry;
   readonly pacer: Pacer;
+  readonly cohort: Cohort;
   schedule(slot: number, dueMs: number): void;
   unschedule(slot: number): void;
   /** The loop is late: a stall will be told before anyone is visited again. */
@@ -54,12 +60,21 @@ export class Guest {
   readonly onMemoryChanged: () => void;
   policy: WatchPolicy;
   witnesses: Witnesses | undefined;
+  /** The guest agent of its process. */
+  agent: AgentWitness | null = null;
+  /** What its heartbeat is since it booted; null while it has none. */
+  source: 'ticker' | 'agent' | null;
+  /** Which of its additions stopped, where that was told in this process; null where it was not. */
+  additionsLost: 'ticker' | 'agent' | null = null;
+  /** Since when its agent answers though no ticker is heard; null while it does not. */
+  agentAloneSinceMs: number | null = null;
   /** Input of its port is unread although the lane was drained. */
   backlogged: () => boolean = () => false;
   /** Since when its port is not connected; null while it is. */
   unconnectedSinceMs: number | null = null;
-  /** How its ticker ended by itself; null while that is not known. */
+  /** How its heartbeat's additions ended by themselves, while QEMU tells that; null while that is not known. */
   tickerGone: 'portClosed' | 'bye' | null = null;
+  agentGone: 'portClosed' | null = null;
   /** The guest opened its port since it was reset. */
   portOpened = false;
   /** A tick was heard since `begin`. */
@@ -73,6 +88,8 @@ export class Guest {
   rememberedTickWallMs: number | null;
   /** Silence is not judged before: the guest was paused until a moment ago, or said hello. */
   private graceMs = 0;
+  private isHeld = false;
+  private rememberedLatenessMs: number | null;
   private readonly generation: number;
   private current: Phase = { is: 'off' };
 
@@ -86,6 +103,8 @@ export class Guest {
     this.policy = watchPolicy(request.configuration);
     this.armed = request.memory.armed;
     this.started = request.memory.armed;
+    this.rememberedLatenessMs = request.memory.latenessMs ?? null;
+    this.source = request.memory.armed ? (request.memory.source ?? 'ticker') : null;
     this.rememberedTickWallMs = request.memory.lastTickWallMs;
     this.pace = new Pace(request.memory.intervalMs);
     this.boots = new Boots(request.memory.bootMs);
@@ -105,7 +124,18 @@ export class Guest {
   }
 
   get intervalMs(): number {
+    if (this.source === 'agent') return this.pingEveryMs;
     return this.pace.intervalMs(this.policy);
+  }
+
+  /** How the additions that are its heartbeat ended by themselves; null while that is not known. */
+  get additionsGone(): 'portClosed' | 'bye' | null {
+    return this.source === 'agent' ? this.agentGone : this.tickerGone;
+  }
+
+  /** How often its agent is pinged where that is the heartbeat. */
+  get pingEveryMs(): number {
+    return Math.max(this.policy.intervalMs, minPingEveryMs);
   }
 
   get marginMs(): number {
@@ -118,7 +148,12 @@ export class Guest {
   }
 
   get judged(): boolean {
-    return this.policy.watch && !this.suspensions.any;
+    return this.policy.watch && !this.suspensions.any && !this.isHeld;
+  }
+
+  /** An operator holds the watch. */
+  get held(): boolean {
+    return this.isHeld;
   }
 
   /** When silence may be judged at the earliest. */
@@ -135,9 +170,15 @@ export class Guest {
   enter(phase: Phase): void {
     if (this.released) return;
     this.inquiry.abandon();
+    const silent = this.current.is === 'suspected' || this.current.is === 'stopped';
+    if (silent && phase.is !== 'suspected' && phase.is !== 'stopped') this.host.cohort.left(this.slot);
     this.current = phase;
-    const plain = phase.is === 'armed' && this.heard && this.started && !this.pace.measuring;
-    this.host.registry.set(this.slot, attentive, !plain || this.announcer.isOpen('visibilityLost'));
+    const ticks = this.heard && this.started && this.source === 'ticker' && !this.pace.listening;
+    const plain = phase.is === 'armed' && ticks;
+    const { registry } = this.host;
+    registry.set(this.slot, attentive, !plain || this.announcer.isOpen('visibilityLost'));
+    registry.set(this.slot, ownTimes, phase.is !== 'armed' || this.suspensions.any);
+    registry.set(this.slot, awaited, this.armed && phase.is !== 'off' && this.judged);
     this.reschedule();
   }
 
@@ -158,15 +199,39 @@ export class Guest {
   }
 
   /** A process is there: nothing was heard of it yet, and nothing of an earlier one counts. */
-  begin(witnesses: Witnesses): void {
+  begin(witnesses: Witnesses, agent: AgentWitness | null): void {
     this.suspensions.clear();
     this.trust.restore();
     this.tickerGone = null;
+    this.agentGone = null;
     this.portOpened = false;
     this.heard = false;
     this.unconnectedSinceMs = this.nowMs;
     this.graceMs = 0;
     this.witnesses = witnesses;
+    this.agent = agent;
+    this.agentAloneSinceMs = null;
+  }
+
+  /** An operator holds the watch, or no longer: then silence counts from that moment on. */
+  setHeld(held: boolean): void {
+    if (held === this.isHeld) return;
+    this.isHeld = held;
+    if (this.phase.is === 'off') return;
+    if (!held) this.silence.excuse(Number.POSITIVE_INFINITY);
+    this.reprieve(held ? 0 : coldMarginMs);
+  }
+
+  /** What an earlier service learned of its lateness holds for the same process, or the same saved state. */
+  recallLateness(): void {
+    const { rememberedLatenessMs, host, slot } = this;
+    if (rememberedLatenessMs === null || this.heard) return;
+    host.registry.recallLateness(slot, rememberedLatenessMs);
+  }
+
+  /** A guest that boots anew, or another machine's process: what was learned of the one before is void. */
+  forgetLateness(): void {
+    this.rememberedLatenessMs = null;
   }
 
   /** Gives a suspicion up; silence is judged anew, and not before the grace is over. */
@@ -209,7 +274,10 @@ export class Guest {
     this.extendWindow(lengthMs);
     if (stall.long) this.graceMs = Math.max(this.graceMs, endedMs + coldMarginMs);
     const { phase } = this;
-    if (phase.is === 'suspected') this.enter({ ...phase, baseline: null, nextRoundMs: endedMs });
+    if (phase.is !== 'suspected') return;
+    // A short one is taken off what the witnesses compare: a host that hiccups all the time must not hide a hang.
+    if (!stall.long) this.note({ ...phase, stalledMs: phase.stalledMs + lengthMs });
+    else this.enter({ ...phase, baseline: null, stalledMs: 0, nextRoundMs: endedMs });
   }
 
   /** Gives the slot back. */

@@ -1,5 +1,6 @@
 /** What the hypervisor tells of a machine, and what that means for its guest's watch. */
 import type { HypervisorEvent, RunState } from '../hypervisor/hypervisor.ts';
+import { crash, endDump, isCrash } from './crash.ts';
 import { findings } from './found.ts';
 import type { Guest } from './guest.ts';
 import type { Teller } from './teller.ts';
@@ -8,25 +9,10 @@ type EventOf<K extends HypervisorEvent['kind']> = Extract<HypervisorEvent, { kin
 
 /** One event. Never called without a process. */
 export function happen(guest: Guest, teller: Teller, event: HypervisorEvent): void {
+  if (isCrash(event)) return crash(guest, teller, event);
   switch (event.kind) {
     case 'exited':
       onExited(guest, teller, event);
-      break;
-    case 'panicked':
-      guest.trust.untilDrained(guest.backlogged);
-      teller.stopped(
-        'panicked',
-        'guestPanicked',
-        event.atMs,
-        event.detail === null ? {} : { detail: event.detail },
-      );
-      break;
-    case 'watchdog':
-      guest.trust.untilDrained(guest.backlogged);
-      teller.stopped('watchdog', 'watchdog', event.atMs, { detail: `action ${event.action}` });
-      break;
-    case 'crashLoaded':
-      openDump(guest);
       break;
     case 'shutdown':
       if (!event.byGuest) break;
@@ -50,10 +36,12 @@ export function happen(guest: Guest, teller: Teller, event: HypervisorEvent): vo
       break;
     case 'port':
       if (event.port === 'heartbeat') onPort(guest, event.open);
+      else onAgentPort(guest, event.open);
       break;
     case 'connectionRegained':
       find(guest, teller, event.runState, 'found so when QEMU answered again');
       break;
+    case 'hibernated':
     case 'connectionLost':
     case 'powerButton':
     case 'ioError':
@@ -101,7 +89,8 @@ function hold(guest: Guest, teller: Teller, reason: 'qemu' | 'sleep' | 'guestShu
 
 function onExited(guest: Guest, teller: Teller, event: EventOf<'exited'>): void {
   guest.trust.revoke();
-  if (guest.suspensions.exitExpected) return;
+  // It goes on elsewhere.
+  if (event.migrated === true || guest.suspensions.exitExpected) return;
   const { exitCode, signal, stderr } = event;
   teller.stopped('exited', 'processExit', event.atMs, { exit: { exitCode, signal, stderr } });
 }
@@ -113,6 +102,9 @@ function onReset(guest: Guest, teller: Teller, event: EventOf<'reset'>): void {
   guest.trust.untilDrained(guest.backlogged);
   // The reset itself closes the guest's ports; the guest did not.
   guest.tickerGone = null;
+  guest.agentGone = null;
+  guest.agentAloneSinceMs = null;
+  guest.source = null;
   guest.portOpened = false;
   guest.started = false;
   if (!event.byGuest) guest.retelling = 'all';
@@ -142,18 +134,8 @@ function onPort(guest: Guest, open: boolean): void {
   }
 }
 
-function openDump(guest: Guest): void {
-  const { nowMs, policy } = guest;
-  guest.enter({ is: 'window', kind: 'dump', openedMs: nowMs, untilMs: nowMs + policy.bootWindowMaxMs });
-  guest.onMemoryChanged();
-}
-
-/** A guest that crashed has stopped. It is told once its dump is written, so that nobody resets it before. */
-function endDump(guest: Guest, teller: Teller, atMs: number): void {
-  const { phase } = guest;
-  const crashed =
-    (phase.is === 'window' && phase.kind === 'dump') ||
-    (phase.is === 'suspected' && phase.cause === 'guestPanicked');
-  if (crashed)
-    teller.stopped('panicked', 'guestPanicked', atMs, { detail: 'it wrote its own crash dump first' });
+function onAgentPort(guest: Guest, open: boolean): void {
+  guest.agentAloneSinceMs = null;
+  if (open) guest.agentGone = null;
+  else if (guest.phase.is !== 'window') guest.agentGone ??= 'portClosed';
 }

@@ -1,5 +1,5 @@
 /** What the guest's ticker says, and what that means for its watch. */
-import type { ByeReason, Hello, TickListener } from '../tick/source.ts';
+import type { ByeReason, Hello, PulseListener, TickListener } from '../tick/source.ts';
 import { coldMarginMs } from './deadline.ts';
 import type { Guest } from './guest.ts';
 import { armed } from './phase.ts';
@@ -8,8 +8,11 @@ import type { Teller } from './teller.ts';
 /** A guest that said it shuts down has this long; then silence counts again. */
 const shutdownWindowMs = 180_000;
 
+/** A guest agent often starts before the ticker does; it is the heartbeat when no ticker was heard for this long. */
+const tickerHeadStartMs = 10_000;
+
 /** One guest's ears. */
-export class Hearing implements TickListener {
+export class Hearing implements TickListener, PulseListener {
   private readonly guest: Guest;
   private readonly teller: Teller;
 
@@ -22,7 +25,10 @@ export class Hearing implements TickListener {
     const { guest } = this;
     if (guest.phase.is === 'off' || !guest.trust.trusted) return;
     if (!guest.host.registry.tick(guest.slot, guest.nowMs)) return;
-    if (guest.pace.measure(seq, uptimeMs)) guest.setPace();
+    const taken = guest.source !== 'ticker';
+    guest.source = 'ticker';
+    guest.unconnectedSinceMs = null;
+    if (guest.pace.measure(seq, uptimeMs) || taken) guest.setPace();
     this.onAwaitedTick();
   }
 
@@ -75,15 +81,37 @@ export class Hearing implements TickListener {
       // What it could not be heard to say does not count, and it has time to say it now.
       guest.silence.excuse(nowMs - guest.unconnectedSinceMs);
       guest.unconnectedSinceMs = null;
+      guest.recallLateness();
       guest.reprieve(coldMarginMs);
     }
+  }
+
+  wantedEveryMs(): number | null {
+    const { guest } = this;
+    const { phase, source, suspensions } = guest;
+    if (phase.is === 'off' || suspensions.any) return null;
+    // Of a ticker that stopped the agent takes the place: the guest goes on being watched.
+    return source === 'ticker' && phase.is !== 'additionsStopped' ? null : guest.pingEveryMs;
+  }
+
+  onPulse(): void {
+    const { guest } = this;
+    const { phase, nowMs, host, slot } = guest;
+    if (this.wantedEveryMs() === null) return;
+    if (guest.source !== 'agent') {
+      guest.agentAloneSinceMs ??= nowMs;
+      if (phase.is !== 'additionsStopped' && nowMs - guest.agentAloneSinceMs < tickerHeadStartMs) return;
+      guest.source = 'agent';
+      guest.setPace();
+    }
+    host.registry.tick(slot, nowMs);
+    this.onAwaitedTick();
   }
 
   /** A tick that ends something. */
   private onAwaitedTick(): void {
     const { guest } = this;
     const { phase } = guest;
-    guest.unconnectedSinceMs = null;
     // The last ticks before a shutdown or dump; a ticker that goes on after all says hello first.
     if (phase.is === 'window' && phase.kind !== 'boot') return;
     const first = !guest.started;

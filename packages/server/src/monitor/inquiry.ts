@@ -1,8 +1,7 @@
 /** Asks the witnesses beside the loop, and hands their answers over only if they still matter. */
-import type { Clock } from '../clock.ts';
-import type { ProcessSample } from '../hypervisor/hypervisor.ts';
+import type { Clock, Timer } from '../clock.ts';
 import type { Pacer } from './pacer.ts';
-import type { Question, Round, Witnesses } from './witnesses.ts';
+import type { Question, Reading, Round, Witnesses } from './witnesses.ts';
 
 /** A round that took longer is given up. It cannot, unless a witness fails in a way it must not. */
 const roundLimitMs = 1_000;
@@ -14,7 +13,9 @@ export class Inquiry {
   private readonly onFailure: (error: unknown) => void;
   /** Counts up with everything that makes answers still out meaningless. */
   private current = 0;
-  private asking: AbortController | undefined;
+  private out = false;
+  /** The wait between the two samples of the round out. */
+  private waiting: Timer | undefined;
   /** When the round out was begun; null while it waits for its turn. */
   private begunMs: number | null = null;
 
@@ -26,14 +27,15 @@ export class Inquiry {
 
   /** A round is out, and may still answer. */
   isOut(nowMs: number): boolean {
-    return this.asking !== undefined && (this.begunMs === null || nowMs - this.begunMs < roundLimitMs);
+    return this.out && (this.begunMs === null || nowMs - this.begunMs < roundLimitMs);
   }
 
   /** Drops what was asked and not answered. */
   abandon(): void {
     this.current += 1;
-    this.asking?.abort();
-    this.asking = undefined;
+    this.waiting?.cancel();
+    this.waiting = undefined;
+    this.out = false;
     this.begunMs = null;
   }
 
@@ -41,17 +43,19 @@ export class Inquiry {
   ask(witnesses: Witnesses, question: () => Question, answer: (round: Round) => void): void {
     this.abandon();
     const asked = this.current;
-    const asking = new AbortController();
-    this.asking = asking;
+    this.out = true;
     this.pacer.run(() => {
       if (asked !== this.current) return false;
       this.begunMs = this.clock.monotonicMs();
       this.beside(async () => {
-        const round = await witnesses.ask(question(), asking.signal);
+        const round = await witnesses.ask(question(), {
+          wait: (ms) => this.wait(asked, ms),
+          turn: (work) => this.turn(asked, work),
+        });
         // A tick may have come in while the witnesses answered: nobody is judged before it has been read.
         this.clock.afterPoll(() => {
           if (asked !== this.current) return;
-          this.asking = undefined;
+          this.out = false;
           this.guarded(() => answer(round));
         });
       });
@@ -59,14 +63,35 @@ export class Inquiry {
     });
   }
 
-  /** A sample of processor times, dropped when it could not be read or came too late to matter. */
-  sample(witnesses: Witnesses, answer: (sample: ProcessSample) => void): void {
+  /** Never settles once the round is abandoned. */
+  private wait(asked: number, ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      if (asked === this.current) this.waiting = this.clock.setTimer(resolve, ms);
+    });
+  }
+
+  /** The second part of a round. While it waits the round is not late. */
+  private turn<T>(asked: number, work: () => Promise<T>): Promise<T> {
+    return new Promise((resolve) => {
+      if (asked !== this.current) return;
+      this.begunMs = null;
+      this.pacer.run(() => {
+        if (asked !== this.current) return false;
+        this.begunMs = this.clock.monotonicMs();
+        resolve(work());
+        return true;
+      });
+    });
+  }
+
+  /** A reading of its counters, dropped when there is none or it came too late to matter. */
+  read(witnesses: Witnesses, answer: (reading: Reading) => void): void {
     const asked = this.current;
     this.pacer.run(() => {
       if (asked !== this.current) return false;
       this.beside(async () => {
-        const sample = await witnesses.sample();
-        if (asked === this.current && sample !== null) answer(sample);
+        const reading = await witnesses.read();
+        if (asked === this.current && reading !== null) answer(reading);
       });
       return true;
     });

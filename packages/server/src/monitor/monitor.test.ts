@@ -181,7 +181,7 @@ describe('slots', () => {
     second.process.setLoad(idle);
     const { machine } = first;
     if (machine === undefined) throw new Error('not booted');
-    first.watch.begin(machine, 'booted', 'running');
+    first.watch.begin(machine, 'booted', 'running', null);
     first.tick();
     first.watch.suspend('pausing');
     first.watch.unsuspend();

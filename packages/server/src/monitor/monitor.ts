@@ -1,12 +1,16 @@
 /** Watches every guest of one host: gives each a slot, and judges them in one lane (see lane.ts). */
+import { type EventDataByType, messageIds } from '@vmpulse/wire';
 import type { Clock } from '../clock.ts';
 import type { EventLog } from '../event/log.ts';
+import { Cohort } from './cohort.ts';
+import { coldMarginMs } from './deadline.ts';
 import { GuestWatch } from './guest-watch.ts';
 import type { WatchHost } from './guest.ts';
+import { HostSleep } from './host-sleep.ts';
 import { Lane } from './lane.ts';
 import type { MonitorObserver } from './observer.ts';
 import { Pacer } from './pacer.ts';
-import { Registry } from './registry.ts';
+import { awaited, ownTimes, Registry } from './registry.ts';
 import type { Stall } from './stall.ts';
 import type { Watch, WatchKeeper, WatchRequest } from './watch.ts';
 
@@ -15,11 +19,18 @@ const initialSlots = 256;
 /** A guest whose look failed, which is a defect, is looked at again after this: no defect ends a guest's watch. */
 const failedLookMs = 1_000;
 
+/** What the monitor tells of the host, rather than of one guest. */
+type HostEvent = 'cohortSilent' | 'hostSuspended';
+
 /** How the monitor is made. */
 export interface MonitorOptions {
   readonly clock: Clock;
   readonly log: EventLog;
   readonly observer: MonitorObserver;
+  /** How the host is, for people; quick. */
+  readonly hostState?: () => string;
+  /** How long the host has slept since it booted, ms. */
+  readonly hostSleptMs?: () => number;
 }
 
 /** Watches every guest of one host. */
@@ -29,6 +40,9 @@ export class Monitor implements WatchKeeper {
   private readonly lane: Lane;
   private readonly watches: (GuestWatch | undefined)[] = [];
   private readonly host: WatchHost;
+  /** After a long stall no guest's silence is judged before: it needs time to get going. */
+  private graceMs = Number.NEGATIVE_INFINITY;
+  private readonly hostSleep: HostSleep;
 
   constructor(options: MonitorOptions) {
     const { clock, log, observer } = options;
@@ -39,15 +53,26 @@ export class Monitor implements WatchKeeper {
       registry,
       visit: (slot, upToMs) => this.visit(slot, upToMs),
       stalled: (stall) => this.forgive(stall),
-      drained: (lagMs) => observer.laneLag(lagMs),
+      drained: (lagMs) => {
+        observer.laneLag(lagMs);
+        this.lookAtHost();
+      },
     });
     this.lane = lane;
+    this.hostSleep = new HostSleep(clock, options.hostSleptMs ?? ((): number => 0));
     this.host = {
       clock,
       log,
       observer,
       registry,
       pacer: new Pacer(clock),
+      cohort: new Cohort({
+        clock,
+        watched: () => registry.slotsWith(awaited),
+        hostState: options.hostState ?? ((): string => 'not looked at'),
+        tell: (notice) =>
+          this.tell({ type: 'cohortSilent', data: { messageId: messageIds.cohortSilent, ...notice } }),
+      }),
       schedule: (slot, dueMs) => lane.schedule(slot, dueMs),
       unschedule: (slot) => lane.unschedule(slot),
       overdue: (nowMs) => lane.overdue(nowMs),
@@ -80,6 +105,7 @@ export class Monitor implements WatchKeeper {
   }
 
   private visit(slot: number, upToMs: number): number {
+    if (upToMs < this.graceMs && !this.registry.has(slot, ownTimes)) return this.graceMs;
     try {
       return this.watches[slot]?.visit(upToMs) ?? -1;
     } catch (error) {
@@ -88,8 +114,23 @@ export class Monitor implements WatchKeeper {
     }
   }
 
+  /** Before anyone is visited: after the host slept every guest has a moment to get going. */
+  private lookAtHost(): void {
+    const slept = this.hostSleep.look();
+    if (slept === null) return;
+    const data = { messageId: messageIds.hostSuspended, suspendedMs: Math.round(slept.sleptMs) };
+    this.tell({ type: 'hostSuspended', data });
+    this.forgive(slept.stall);
+  }
+
+  private tell(statement: { [T in HostEvent]: { type: T; data: EventDataByType[T] } }[HostEvent]): void {
+    const { log, clock, observer } = this.host;
+    log.append({ ...statement, timeMs: clock.wallMs() }).catch((error: unknown) => observer.failed(error));
+  }
+
   private forgive(stall: Stall): void {
     if (stall.long) this.observer.stalled(stall.endedMs - stall.startedMs);
-    for (const watch of this.watches) watch?.forgive(stall);
+    if (stall.long) this.graceMs = Math.max(this.graceMs, stall.endedMs + coldMarginMs);
+    this.registry.forgiveAll(stall, (slot) => this.watches[slot]?.forgive(stall));
   }
 }

@@ -5,11 +5,17 @@ import type { WatchPolicy } from './policy.ts';
 
 /** Gaps measured before a pace is believed: the ticker keeps a rhythm, the gap after a late tick is too short. */
 const measuredGaps = 3;
+/** A gap so many times as long as the interval remembered shows another interval, not a late tick. */
+const otherPace = 1.5;
 
 /** One guest's pace. */
 export class Pace {
   /** Interval said or measured, ms; null when neither. */
   private knownMs: number | null;
+  /** An earlier service heard it and did not get to know its pace. */
+  private lost = false;
+  /** An earlier service knew it; the ticker may have begun anew at another while nobody heard its hello. */
+  private unconfirmed = false;
   /** The last tick of a ticker whose hello was not heard, and the longest of the gaps so far. */
   private measured: { seq: number; uptimeMs: number; gaps: number; longestMs: number } | null = null;
 
@@ -22,15 +28,26 @@ export class Pace {
     return this.knownMs;
   }
 
-  /** More ticks are needed before the pace is known. */
+  /** The pace is not known, and more ticks are needed before it is. */
   get measuring(): boolean {
-    return this.measured !== null;
+    return this.knownMs === null && (this.measured !== null || this.lost);
+  }
+
+  /** Ticks tell something of the pace. */
+  get listening(): boolean {
+    return this.measuring || this.unconfirmed;
   }
 
   /** Nothing is known of a machine that boots anew. */
   forget(): void {
     this.knownMs = null;
-    this.measured = null;
+    this.settle();
+  }
+
+  /** It ticked for a service that is gone: it may tick otherwise by now. */
+  recall(): void {
+    this.lost = this.knownMs === null;
+    this.unconfirmed = !this.lost;
   }
 
   /** What the ticker says, where it is within the protocol's bounds. */
@@ -38,7 +55,7 @@ export class Pace {
     const { intervalMs } = hello;
     if (intervalMs === null || !(intervalMs >= minIntervalMs && intervalMs <= maxIntervalMs)) return;
     this.knownMs = intervalMs;
-    this.measured = null;
+    this.settle();
   }
 
   /**
@@ -46,28 +63,40 @@ export class Pace {
    * guest's own clock. True when the interval to go by changed.
    */
   measure(seq: number, uptimeMs: number): boolean {
-    if (this.knownMs !== null) return false;
+    if (this.knownMs !== null && !this.unconfirmed) return false;
     const { measured } = this;
     // Neither runs backwards in one life of a ticker: this is another.
     if (measured === null || seq <= measured.seq || uptimeMs <= measured.uptimeMs) {
       this.measured = { seq, uptimeMs, gaps: 0, longestMs: 0 };
-      return measured === null;
+      this.lost = false;
+      return measured === null && this.knownMs === null;
     }
     const gapMs = (uptimeMs - measured.uptimeMs) / (seq - measured.seq);
     const longestMs = Math.max(measured.longestMs, gapMs);
     this.measured = { seq, uptimeMs, gaps: measured.gaps + 1, longestMs };
-    if (this.measured.gaps < measuredGaps) return false;
-    this.knownMs = Math.min(Math.max(Math.round(longestMs), minIntervalMs), maxIntervalMs);
-    this.measured = null;
+    const refuted = this.knownMs !== null && gapMs > otherPace * this.knownMs;
+    if (refuted) {
+      this.knownMs = null;
+      this.unconfirmed = false;
+    }
+    if (this.measured.gaps < measuredGaps) return refuted;
+    this.knownMs ??= Math.min(Math.max(Math.round(longestMs), minIntervalMs), maxIntervalMs);
+    this.settle();
     return true;
+  }
+
+  private settle(): void {
+    this.measured = null;
+    this.lost = false;
+    this.unconfirmed = false;
   }
 
   /**
    * The interval to go by. While it is being measured the longest, lest a slow ticker be taken for a silent one; for
-   * the same reason the classic one never undercuts what the ticker says.
+   * the same reason the classic one never undercuts what the ticker says, and a remembered one not the configured.
    */
   intervalMs(policy: WatchPolicy): number {
-    if (policy.classic !== null) return Math.max(policy.intervalMs, this.knownMs ?? 0);
+    if (policy.classic !== null || this.unconfirmed) return Math.max(policy.intervalMs, this.knownMs ?? 0);
     return this.knownMs ?? (this.measuring ? maxIntervalMs : policy.intervalMs);
   }
 }

@@ -1,5 +1,6 @@
 /** Where one machine's watch stands: one union, every variant named. Times are monotonic milliseconds. */
-import type { ProcessSample } from '../hypervisor/hypervisor.ts';
+import type { Sight } from './sight.ts';
+import type { Reading } from './witnesses.ts';
 
 /** See each variant. */
 export type Phase =
@@ -27,16 +28,16 @@ export interface Window {
 /** Ticks are expected. */
 export interface Armed {
   readonly is: 'armed';
-  /** A sample taken when a tick was late already, of the tick at `lastMs`. */
-  readonly late: { readonly lastMs: number; readonly sample: ProcessSample } | null;
+  /** A reading taken when a tick was late already, of the tick at `lastMs`. */
+  readonly late: { readonly lastMs: number; readonly reading: Reading } | null;
 }
 
 /** Ticks miss. */
 export interface Suspicion {
   readonly is: 'suspected';
   readonly cause: 'silence' | 'bootWindowEnded' | 'guestPanicked';
-  /** Sample of the last round, or the one taken when the tick was late. */
-  readonly baseline: ProcessSample | null;
+  /** Reading of the last round, or the one taken when the tick was late. */
+  readonly baseline: Reading | null;
   /** What the last round said; `suspected` before the first. */
   readonly verdict:
     | 'suspected'
@@ -47,11 +48,21 @@ export interface Suspicion {
     | 'additionsStopped'
     | 'unknown'
     | 'suspended'
-    | 'hung';
+    | 'hung'
+    | 'panicked';
   /** Time the vCPUs waited for a host processor since the suspicion began. */
   readonly runDelayMs: number;
+  /** Short stalls of the service since `baseline` was read, ms: that long the whole host may have stood still. */
+  readonly stalledMs: number;
   /** Since when nothing could be seen; null when something could. */
   readonly unseenSinceMs: number | null;
+  /** Since when the host keeps it from running; null when it does not. */
+  readonly starvedSinceMs: number | null;
+  /** When the last round was settled; null before the first. */
+  readonly settledAtMs: number | null;
+  readonly sight: Sight;
+  /** When its disks or network were last found to have moved since the suspicion began; null: never. */
+  readonly ioMovedAtMs: number | null;
   /** Since when the process is found gone; null when it is not. */
   readonly goneSinceMs: number | null;
   /** The next round is not before. */

@@ -7,6 +7,8 @@ import type { Guest } from './guest.ts';
 import type { Armed, Suspicion } from './phase.ts';
 import { patienceMs } from './policy.ts';
 import type { Teller } from './teller.ts';
+import { clearSight, missingSightMs, nextSight } from './sight.ts';
+import { type Answers, judge } from './verdict.ts';
 import type { Question, Round } from './witnesses.ts';
 
 /** Between two rounds of witnesses while a suspicion lasts: a guest's interval, at most this. */
@@ -23,9 +25,13 @@ export class Pursuit {
   private readonly guest: Guest;
   private readonly teller: Teller;
 
-  constructor(guest: Guest, teller: Teller) {
+  private readonly onPulse: () => void;
+
+  /** `onPulse`: the agent that is the guest's heartbeat answered a witness round. */
+  constructor(guest: Guest, teller: Teller, onPulse: () => void) {
     this.guest = guest;
     this.teller = teller;
+    this.onPulse = onPulse;
   }
 
   /** Looks at the guest; its lane is drained up to `upToMs`. Answers when to look again, or -1. */
@@ -50,14 +56,14 @@ export class Pursuit {
     const { guest } = this;
     const { registry } = guest.host;
     const lastMs = registry.lastMs(guest.slot);
-    const sampled = late?.lastMs === lastMs ? late.sample : null;
+    const sampled = late?.lastMs === lastMs ? late.reading : null;
     const againMs = nextLookMs(lastMs, registry.intervalMs(guest.slot), guest.marginMs, upToMs);
     if (againMs === overdue) return this.suspect('silence', sampled, upToMs);
     // A late guest is sampled before its deadline, so that there is something to compare with then.
     const isLate = againMs === guest.deadlineMs;
     if (isLate && sampled === null && guest.witnesses !== undefined) {
-      guest.inquiry.sample(guest.witnesses, (sample) => {
-        if (guest.phase.is === 'armed') guest.note({ is: 'armed', late: { lastMs, sample } });
+      guest.inquiry.read(guest.witnesses, (reading) => {
+        if (guest.phase.is === 'armed') guest.note({ is: 'armed', late: { lastMs, reading } });
       });
     }
     return againMs;
@@ -66,13 +72,20 @@ export class Pursuit {
   private suspect(cause: Suspicion['cause'], baseline: Suspicion['baseline'], upToMs: number): number {
     const { guest } = this;
     guest.host.observer.suspected();
+    const deadlineSpanMs = guest.intervalMs + guest.marginMs;
+    guest.host.cohort.joined({ slot: guest.slot, vm: guest.announcer.reference, deadlineMs: deadlineSpanMs });
     guest.enter({
       is: 'suspected',
       cause,
       baseline,
       verdict: 'suspected',
       runDelayMs: 0,
+      stalledMs: 0,
       unseenSinceMs: null,
+      starvedSinceMs: null,
+      settledAtMs: null,
+      sight: clearSight,
+      ioMovedAtMs: null,
       goneSinceMs: null,
       nextRoundMs: upToMs,
     });
@@ -88,31 +101,67 @@ export class Pursuit {
       const { phase } = guest;
       const suspicion = phase.is === 'suspected' ? phase : undefined;
       // Used up, so that a round that is lost over it is not lost again.
-      if (suspicion !== undefined) guest.note({ ...suspicion, baseline: null });
+      if (suspicion !== undefined) {
+        const stalledMs = suspicion.baseline === null ? 0 : suspicion.stalledMs;
+        guest.note({ ...suspicion, baseline: null, stalledMs });
+      }
       return {
         first: suspicion?.verdict === 'suspected',
         baseline: suspicion?.baseline ?? null,
-        sampleGapMs: sampleGapMs(guest.host.registry.intervalMs(guest.slot)),
-        portClosed: guest.tickerGone !== null,
-        connected: guest.unconnectedSinceMs === null,
+        sampleGapMs: this.gapMs,
+        portClosed: guest.additionsGone !== null,
+        // The way to an agent is asked with it; the ticker's port may be closed then.
+        connected: guest.source === 'agent' || guest.unconnectedSinceMs === null,
       };
     };
     guest.inquiry.ask(guest.witnesses, question, (round) => {
-      // A stall that is not told yet lies between its samples: what they compare is nothing.
-      if (guest.phase.is === 'suspected' && !guest.host.overdue(guest.nowMs)) this.settle(guest.phase, round);
+      const { phase } = guest;
+      if (phase.is !== 'suspected') return;
+      const answers = guest.host.overdue(guest.nowMs)
+        ? null
+        : withoutStalls(round.answers, phase, this.gapMs);
+      if (answers === null) this.compareAgain(phase, round);
+      else this.settle(phase, { ...round, answers });
     });
   }
 
-  private settle(suspicion: Suspicion, round: Round): void {
+  /** Between its samples the service stood still, for most of the time or for a time not told yet. */
+  private compareAgain(suspicion: Suspicion, { reading }: Round): void {
+    this.awaitRound({ ...suspicion, baseline: reading, stalledMs: 0 }, this.gapMs);
+  }
+
+  private get gapMs(): number {
+    return sampleGapMs(this.guest.intervalMs);
+  }
+
+  private settle(before: Suspicion, heard: Round): void {
     const { guest, teller } = this;
-    if (guest.backlogged()) return this.awaitRound(suspicion, unseenRoundMs);
+    if (guest.backlogged()) return this.awaitRound(before, unseenRoundMs);
+    const ioMovedAtMs = heard.answers.ioMoved === true ? guest.nowMs : before.ioMovedAtMs;
+    const round = { ...heard, answers: this.withEarlierIo(heard.answers, ioMovedAtMs) };
+    const { agent } = round.answers;
+    if (guest.source === 'agent' && agent === 'answered') return this.onPulse();
+    const seen = judge(round.answers).verdict;
+    const blind = seen === 'suspended' || seen === 'starved' || seen === 'unknown';
+    const lostSinceMs = blind ? this.lostSinceMs(before, round) : null;
+    const { gapMs } = this;
+    const glance = { nowMs: guest.nowMs, lostSinceMs, gapMs, deadlineMs: guest.intervalMs + guest.marginMs };
+    const suspicion = { ...before, ioMovedAtMs, sight: nextSight(before.sight, glance) };
     const { load } = round.answers;
-    const runDelayMs = suspicion.runDelayMs + (load === null ? 0 : load.delayShare * load.overMs);
+    // What a guest out of sight waited for is taken off as a whole; see `excuse`.
+    const delayMs = load === null || blind ? 0 : load.delayShare * load.overMs;
+    const runDelayMs = suspicion.runDelayMs + delayMs;
     const decision = this.decide(suspicion, round, runDelayMs);
     const circumstances: Circumstances = { runDelayMs, told: round.told, detail: decision.reason };
-    if (decision.verdict !== 'unknown') teller.visible();
+    if (seen !== 'unknown' && seen !== 'starved') teller.visible();
+    const { cohort } = guest.host;
+    cohort.heard(guest.slot, decision.verdict);
     if (decision.tell === 'heartbeatStopped') {
       const { verdict } = decision;
+      const heldBackMs = cohort.waitMs(guest.slot);
+      if (heldBackMs > 0) {
+        return this.awaitRound({ ...suspicion, baseline: round.reading, stalledMs: 0 }, heldBackMs);
+      }
       return teller.stopped(
         verdict,
         stopCause(suspicion, verdict),
@@ -121,8 +170,32 @@ export class Pursuit {
       );
     }
     if (decision.tell === 'additionsStopped') return teller.additionsStopped(circumstances);
-    if (decision.tell === 'visibilityLost') teller.visibilityLost(decision.reason, circumstances);
-    return this.goOn(suspicion, decision, round, runDelayMs);
+    if (decision.tell === 'visibilityLost') {
+      teller.visibilityLost(decision.verdict, decision.reason, circumstances);
+    }
+    // Where QEMU does not run the guest, and no event said so, nobody knows since when.
+    if (seen === 'suspended') guest.silence.excuse(guest.silence.countedMs(0));
+    else if (lostSinceMs !== null) guest.silence.excuse(guest.nowMs - lostSinceMs);
+    return this.goOn(suspicion, decision, blind ? null : round.reading, runDelayMs);
+  }
+
+  /** A guest at full speed may work on its disk now and then: I/O of a moment ago is I/O. */
+  private withEarlierIo(answers: Answers, ioMovedAtMs: number | null): Answers {
+    const { nowMs, policy } = this.guest;
+    const recent = ioMovedAtMs !== null && nowMs - ioMovedAtMs < policy.patience.spinningMs;
+    return recent && answers.ioMoved === false ? { ...answers, ioMoved: true } : answers;
+  }
+
+  /**
+   * Since when the guest is out of sight, the latest round being blind. A witness that was silent was so since it was
+   * asked; since when the host holds the guest back nobody knows.
+   */
+  private lostSinceMs({ sight, settledAtMs }: Suspicion, { answers, tookMs }: Round): number {
+    const { guest } = this;
+    const silentOnly = answers.runState === 'silent' && !answers.frozen && answers.processState === 'S';
+    const lostMs = silentOnly ? guest.nowMs - tookMs : guest.silence.lastTickMs;
+    if (settledAtMs === null) return lostMs;
+    return sight.lostSinceMs === null ? Math.max(lostMs, settledAtMs) : settledAtMs;
   }
 
   private decide(suspicion: Suspicion, round: Round, runDelayMs: number): Decision {
@@ -136,6 +209,8 @@ export class Pursuit {
       windowEnded: suspicion.cause !== 'silence',
       patience: (verdict) => patienceMs(guest.policy, verdict, intervalMs),
       unseenForMs: nowMs - (suspicion.unseenSinceMs ?? nowMs),
+      starvedForMs: nowMs - (suspicion.starvedSinceMs ?? nowMs),
+      missingSightMs: missingSightMs(suspicion.sight, nowMs),
       goneForMs: nowMs - (suspicion.goneSinceMs ?? nowMs),
       unseenTold: guest.announcer.isOpen('visibilityLost'),
       attemptEveryMs: guest.policy.classic?.attemptEveryMs ?? Math.min(intervalMs, roundEveryMs),
@@ -146,21 +221,20 @@ export class Pursuit {
   private goOn(
     suspicion: Suspicion,
     decision: Extract<Decision, { againInMs: number }>,
-    round: Round,
+    baseline: Suspicion['baseline'],
     runDelayMs: number,
   ): void {
-    const { guest } = this;
-    const { nowMs } = guest;
+    const { nowMs } = this.guest;
     const { verdict } = decision;
-    const suspended = verdict === 'suspended';
-    // QEMU does not run the guest, and no event said so: none of its silence counts.
-    if (suspended) guest.silence.excuse(guest.silence.countedMs(0));
     const next: Suspicion = {
       ...suspicion,
-      baseline: round.sample,
+      baseline,
+      stalledMs: 0,
       verdict,
-      runDelayMs: suspended ? 0 : runDelayMs,
+      runDelayMs,
+      settledAtMs: nowMs,
       unseenSinceMs: verdict === 'unknown' ? (suspicion.unseenSinceMs ?? nowMs) : null,
+      starvedSinceMs: verdict === 'starved' ? (suspicion.starvedSinceMs ?? nowMs) : null,
       goneSinceMs: verdict === 'gone' ? (suspicion.goneSinceMs ?? nowMs) : null,
     };
     this.awaitRound(next, decision.againInMs);
@@ -183,4 +257,22 @@ const ownCauses: Partial<Record<StopVerdict, StopCause>> = {
 /** What the witnesses found has its own cause; what is inferred from silence has that of the suspicion. */
 function stopCause(suspicion: Suspicion, verdict: StopVerdict): StopCause {
   return ownCauses[verdict] ?? suspicion.cause;
+}
+
+/** Stalls are no time in which the guest idled. Null where too little is left to say anything. */
+function withoutStalls(answers: Answers, { stalledMs }: Suspicion, gapMs: number): Answers | null {
+  const { load } = answers;
+  if (load === null || stalledMs === 0) return answers;
+  const overMs = load.overMs - stalledMs;
+  if (overMs < gapMs / 2) return null;
+  const grown = load.overMs / overMs;
+  const share = (of: number): number => Math.min(1, of * grown);
+  const { runShare, delayShare, wantShare } = load;
+  const grownShares = {
+    runShare: share(runShare),
+    delayShare: share(delayShare),
+    wantShare: share(wantShare),
+  };
+  const seen = { ...load, overMs, ...grownShares };
+  return { ...answers, load: seen };
 }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { latenessWindowTicks } from './deadline.ts';
-import { attentive, Registry } from './registry.ts';
+import { attentive, ownTimes, Registry } from './registry.ts';
 
 /** A registry whose loop always runs, with one guest at an interval of a second. */
 function one(intervalMs = 1_000, beginMs = 0): { registry: Registry; slot: number; beat: Beat } {
@@ -116,6 +116,31 @@ describe('time taken off', () => {
     expect(registry.marginMs(slot)).toBe(50);
     registry.forgive(slot, { startedMs: nowMs, endedMs: nowMs + 600, long: true });
     expect(registry.marginMs(slot)).toBe(500);
+  });
+
+  test('is known until the next tick, and no longer', () => {
+    const { registry, slot, beat } = one();
+    const nowMs = beat(30);
+    registry.excuse(slot, 300, nowMs + 1_000);
+    registry.forgive(slot, { startedMs: nowMs + 1_000, endedMs: nowMs + 1_200, long: false });
+    expect(registry.takenMs(slot)).toBe(500);
+    expect(registry.lastMs(slot) - registry.takenMs(slot)).toBe(nowMs);
+    registry.tick(slot, nowMs + 1_500);
+    expect(registry.takenMs(slot)).toBe(0);
+  });
+
+  test('for a stall from everyone at once, but from those with times of their own', () => {
+    const registry = new Registry(4);
+    const slots = Array.from({ length: 4 }, () => registry.allocate());
+    for (const slot of slots) registry.begin(slot, 1_000, 500);
+    registry.set(2, ownTimes, true);
+    registry.tick(3, 1_300);
+    const told: number[] = [];
+    registry.forgiveAll({ startedMs: 1_000, endedMs: 1_600, long: false }, (slot) => told.push(slot));
+    expect(told).toEqual([2]);
+    expect(slots.map((slot) => registry.lastMs(slot))).toEqual([1_100, 1_100, 500, 1_600]);
+    expect(slots.map((slot) => registry.takenMs(slot))).toEqual([600, 600, 0, 300]);
+    expect(registry.slotsWith(ownTimes)).toBe(1);
   });
 });
 

@@ -9,6 +9,10 @@ import { shortStallMs, type Stall } from './stall.ts';
 export const attentive = 1;
 /** The next gap between ticks says nothing of lateness: the guest was paused, or its ticker began anew. */
 const gapUnknown = 2;
+/** Its watch has times of its own (a boot, a window, a suspicion, a suspension): a stall is told to the watch. */
+export const ownTimes = 4;
+/** Its ticks are awaited and its silence is judged. */
+export const awaited = 8;
 
 /** Buckets of the last minute's ticks. */
 const bucketsPerSlot = 6;
@@ -32,6 +36,8 @@ export class Registry {
   private lateNow: Float32Array;
   private lateBefore: Float32Array;
   private ticksInWindow: Uint16Array;
+  /** Time taken off since the last tick, ms. */
+  private taken: Float32Array;
   private flags: Uint8Array;
   private generation: Uint32Array;
   private counts: Uint16Array;
@@ -48,6 +54,7 @@ export class Registry {
     this.lateNow = new Float32Array(capacity);
     this.lateBefore = new Float32Array(capacity);
     this.ticksInWindow = new Uint16Array(capacity);
+    this.taken = new Float32Array(capacity);
     this.flags = new Uint8Array(capacity);
     this.generation = new Uint32Array(capacity);
     this.counts = new Uint16Array(capacity * bucketsPerSlot);
@@ -69,6 +76,7 @@ export class Registry {
     const slot = this.free.pop() ?? this.used++;
     if (slot >= this.capacity) this.grow(Math.max(16, this.capacity * 2));
     this.flags[slot] = 0;
+    this.taken[slot] = 0;
     return slot;
   }
 
@@ -93,6 +101,7 @@ export class Registry {
     this.lateBefore[slot] = 0;
     this.ticksInWindow[slot] = 0;
     this.flags[slot] = gapUnknown;
+    this.taken[slot] = 0;
     this.restartCount(slot, nowMs);
   }
 
@@ -100,7 +109,11 @@ export class Registry {
   tick(slot: number, nowMs: number): boolean {
     const flags = this.flags[slot] as number;
     if ((flags & gapUnknown) === 0) this.learn(slot, nowMs);
-    else this.flags[slot] = flags & ~gapUnknown;
+    else {
+      this.flags[slot] = flags & ~gapUnknown;
+      // Whatever takes time off makes the gap unknown as well.
+      this.taken[slot] = 0;
+    }
     this.last[slot] = nowMs;
     this.count(slot, nowMs);
     this.total += 1;
@@ -160,6 +173,11 @@ export class Registry {
     return this.last[slot] as number;
   }
 
+  /** Time taken off since the last tick: it really came so much before `lastMs`. */
+  takenMs(slot: number): number {
+    return this.taken[slot] as number;
+  }
+
   intervalMs(slot: number): number {
     return this.interval[slot] as number;
   }
@@ -185,6 +203,25 @@ export class Registry {
     this.flags[slot] = on ? flags | flag : flags & ~flag;
   }
 
+  /** Slots that have a flag. One pass over an array: a million take a millisecond or two. */
+  slotsWith(flag: number): number {
+    let slots = 0;
+    for (let slot = 0; slot < this.used; slot += 1) if (this.has(slot, flag)) slots += 1;
+    return slots;
+  }
+
+  /** Greatest lateness seen, ms; null while too few ticks were. */
+  latenessMs(slot: number): number | null {
+    if ((this.ticksInWindow[slot] as number) < warmTicks) return null;
+    return Math.round(Math.max(this.lateNow[slot] as number, this.lateBefore[slot] as number));
+  }
+
+  /** What was learned of the same guest before: it is not cold. */
+  recallLateness(slot: number, latenessMs: number): void {
+    this.lateBefore[slot] = latenessMs;
+    this.ticksInWindow[slot] = Math.max(this.ticksInWindow[slot] as number, warmTicks);
+  }
+
   /** Margin for lateness (α) of this guest. */
   marginMs(slot: number): number {
     const late = Math.max(this.lateNow[slot] as number, this.lateBefore[slot] as number);
@@ -198,7 +235,7 @@ export class Registry {
   excuse(slot: number, lengthMs: number, nowMs: number): number {
     const last = this.last[slot] as number;
     const excusedMs = Math.max(0, Math.min(lengthMs, nowMs - last));
-    this.last[slot] = last + excusedMs;
+    this.takeOff(slot, excusedMs);
     this.ticksInWindow[slot] = 0;
     this.skipGap(slot);
     this.restartCount(slot, nowMs);
@@ -219,10 +256,26 @@ export class Registry {
     const last = this.last[slot] as number;
     const forgivenMs = stall.endedMs - Math.max(last, stall.startedMs);
     if (forgivenMs <= 0) return 0;
-    this.last[slot] = last + forgivenMs;
+    this.takeOff(slot, forgivenMs);
     if (stall.long) this.ticksInWindow[slot] = 0;
     this.skipGap(slot);
     return forgivenMs;
+  }
+
+  /**
+   * Forgives a stall to every guest without times of its own, and names the others. One pass over arrays: with a
+   * million guests it takes some 10 ms, so that forgiving a stall is not the next one.
+   */
+  forgiveAll(stall: Stall, other: (slot: number) => void): void {
+    for (let slot = 0; slot < this.used; slot += 1) {
+      if (this.has(slot, ownTimes)) other(slot);
+      else this.forgive(slot, stall);
+    }
+  }
+
+  private takeOff(slot: number, lengthMs: number): void {
+    this.last[slot] = (this.last[slot] as number) + lengthMs;
+    this.taken[slot] = (this.taken[slot] as number) + lengthMs;
   }
 
   /**
@@ -258,6 +311,7 @@ export class Registry {
     this.lateNow = widen(new Float32Array(capacity), this.lateNow);
     this.lateBefore = widen(new Float32Array(capacity), this.lateBefore);
     this.ticksInWindow = widen(new Uint16Array(capacity), this.ticksInWindow);
+    this.taken = widen(new Float32Array(capacity), this.taken);
     this.flags = widen(new Uint8Array(capacity), this.flags);
     this.generation = widen(new Uint32Array(capacity), this.generation);
     this.counts = widen(new Uint16Array(capacity * bucketsPerSlot), this.counts);

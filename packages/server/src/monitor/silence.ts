@@ -9,9 +9,6 @@ export class SilenceAccount {
   private readonly clock: Clock;
   private readonly registry: Registry;
   private readonly slot: number;
-  /** The registry's time of the last tick as this account moved it; another value there means a tick came since. */
-  private movedToMs = Number.NaN;
-  private excusedMs = 0;
 
   constructor(clock: Clock, registry: Registry, slot: number) {
     this.clock = clock;
@@ -21,7 +18,7 @@ export class SilenceAccount {
 
   /** Time taken off since the last tick. */
   get excused(): number {
-    return this.movedToMs === this.registry.lastMs(this.slot) ? this.excusedMs : 0;
+    return this.registry.takenMs(this.slot);
   }
 
   /** When the last tick really came. */
@@ -37,23 +34,15 @@ export class SilenceAccount {
   /** A new life begins. */
   begin(intervalMs: number): void {
     this.registry.begin(this.slot, intervalMs, this.clock.monotonicMs());
-    this.movedToMs = Number.NaN;
   }
 
   /** Takes off time that ended now, in which the guest could not tick. */
   excuse(lengthMs: number): void {
-    const beforeMs = this.excused;
-    this.moved(beforeMs + this.registry.excuse(this.slot, lengthMs, this.clock.monotonicMs()));
+    this.registry.excuse(this.slot, lengthMs, this.clock.monotonicMs());
   }
 
   /** Takes a stall of the service itself off. */
   forgive(stall: Stall): void {
-    const beforeMs = this.excused;
-    this.moved(beforeMs + this.registry.forgive(this.slot, stall));
-  }
-
-  private moved(excusedMs: number): void {
-    this.movedToMs = this.registry.lastMs(this.slot);
-    this.excusedMs = excusedMs;
+    this.registry.forgive(this.slot, stall);
   }
 }

@@ -26,10 +26,16 @@ export class Teller {
     const { announcer, host } = guest;
     this.visible();
     const onDurable = (): void => host.observer.stopped(verdict, cause, guest.nowMs - sinceMs);
-    const statement = {
-      type: 'heartbeatStopped' as const,
-      data: { verdict, cause, evidence: this.evidence(circumstances) },
+    const others = inferred.has(cause) ? host.cohort.testimony(guest.slot) : null;
+    const told = [...(circumstances.told ?? []), ...(others ?? [])];
+    const data = {
+      verdict,
+      cause,
+      evidence: this.evidence({ ...circumstances, told }),
+      ...(others === null ? {} : { correlated: true as const }),
+      ...(guest.held ? { held: true as const } : {}),
     };
+    const statement = { type: 'heartbeatStopped' as const, data };
     if (!announcer.isOpen('heartbeatStopped')) {
       const outageFromMs = guest.heard ? guest.silence.lastTickMs : guest.nowMs;
       announcer.open('heartbeatStopped', statement, outageFromMs, onDurable);
@@ -46,15 +52,16 @@ export class Teller {
   additionsStopped(circumstances: Circumstances): void {
     const { guest } = this;
     this.visible();
-    const data = { cause: guest.tickerGone ?? 'silence', evidence: this.evidence(circumstances) } as const;
+    const data = { cause: guest.additionsGone ?? 'silence', evidence: this.evidence(circumstances) } as const;
+    guest.additionsLost = guest.source;
     guest.announcer.open('additionsStopped', { type: 'additionsStopped', data }, guest.silence.lastTickMs);
     guest.host.registry.skipGap(guest.slot);
     guest.enter({ is: 'additionsStopped' });
   }
 
   /** The guest cannot be judged. */
-  visibilityLost(reason: string, circumstances: Circumstances): void {
-    const data = { reason, evidence: this.evidence(circumstances) };
+  visibilityLost(verdict: 'unknown' | 'starved', reason: string, circumstances: Circumstances): void {
+    const data = { verdict, reason, evidence: this.evidence(circumstances) };
     this.guest.announcer.open('visibilityLost', { type: 'visibilityLost', data }, this.guest.nowMs);
   }
 
@@ -79,10 +86,16 @@ export class Teller {
         data: { outageMs, stoppedSeq },
       }));
     } else if (first) {
-      const { intervalMs } = guest;
+      // While it is still being measured the longest is waited for; that is not what it ticks at.
+      const intervalMs = guest.pace.measuring ? guest.policy.intervalMs : guest.intervalMs;
       const additionsVersion = guest.hello.version;
-      announcer.tell({ type: 'heartbeatStarted', data: { source: 'ticker', intervalMs, additionsVersion } });
+      const source = guest.source ?? 'ticker';
+      announcer.tell({ type: 'heartbeatStarted', data: { source, intervalMs, additionsVersion } });
     }
+    // That the agent answers says nothing of a ticker that stopped; only a ticker has a pace.
+    const lost = guest.additionsLost ?? (guest.pace.learnedMs === null ? 'agent' : 'ticker');
+    if (guest.source === 'agent' && lost === 'ticker') return;
+    guest.additionsLost = null;
     announcer.close('additionsStopped', (outageMs) => ({ type: 'additionsResumed', data: { outageMs } }));
   }
 

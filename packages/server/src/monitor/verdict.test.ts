@@ -4,12 +4,13 @@ import { type Answers, judge, type Load, loadBetween } from './verdict.ts';
 
 const loads = {
   none: null,
-  idle: { overMs: 1_000, runShare: 0.049, delayShare: 0, blocked: false },
-  idleWaiting: { overMs: 1_000, runShare: 0.03, delayShare: 0.02, blocked: false },
-  between: { overMs: 1_000, runShare: 0.9, delayShare: 0.09, blocked: false },
-  full: { overMs: 1_000, runShare: 0.91, delayShare: 0, blocked: false },
-  starved: { overMs: 1_000, runShare: 0.01, delayShare: 0.5, blocked: false },
-  blocked: { overMs: 1_000, runShare: 0, delayShare: 0, blocked: true },
+  idle: { overMs: 1_000, runShare: 0.049, delayShare: 0, wantShare: 0.049, blocked: false },
+  idleWaiting: { overMs: 1_000, runShare: 0.03, delayShare: 0.02, wantShare: 0.05, blocked: false },
+  between: { overMs: 1_000, runShare: 0.6, delayShare: 0.3, wantShare: 0.9, blocked: false },
+  fullWaiting: { overMs: 1_000, runShare: 0.7, delayShare: 0.25, wantShare: 0.95, blocked: false },
+  full: { overMs: 1_000, runShare: 0.91, delayShare: 0, wantShare: 0.91, blocked: false },
+  starved: { overMs: 1_000, runShare: 0.01, delayShare: 0.5, wantShare: 0.51, blocked: false },
+  blocked: { overMs: 1_000, runShare: 0, delayShare: 0, wantShare: 0, blocked: true },
 } satisfies Record<string, Load | null>;
 
 const runStates: readonly (RunState | 'silent')[] = [
@@ -34,11 +35,16 @@ const every: (Answers & { readonly loadClass: keyof typeof loads })[] = runState
     (Object.keys(loads) as (keyof typeof loads)[]).flatMap((loadClass) =>
       [true, false].flatMap((portClosed) =>
         [true, false].flatMap((connected) =>
-          (['answered', 'silent', 'absent'] as const).flatMap((agent) =>
-            [true, false, null].map((ioMoved) => {
-              const load = loads[loadClass];
-              return { runState, processState, load, loadClass, portClosed, connected, agent, ioMoved };
-            }),
+          (['answered', 'frozen', 'silent', 'busy', 'absent'] as const).flatMap((agent) =>
+            [true, false, null].flatMap((ioMoved) =>
+              [true, false].flatMap((frozen) =>
+                ['Fatal exception', null].map((serialPanic) => {
+                  const load = loads[loadClass];
+                  const seen = { runState, processState, load, loadClass, portClosed, connected };
+                  return { ...seen, agent, ioMoved, frozen, serialPanic };
+                }),
+              ),
+            ),
           ),
         ),
       ),
@@ -46,37 +52,61 @@ const every: (Answers & { readonly loadClass: keyof typeof loads })[] = runState
   ),
 );
 
-/** What the design's table says, written without looking at the code. */
-function expected(answers: (typeof every)[number]): string {
-  const { runState, processState, loadClass } = answers;
+function expectedOfQemu(runState: RunState | 'silent', processState: string | null): string | null {
   if (processState === null || 'ZX'.includes(processState)) return 'gone';
   if ('Tt'.includes(processState)) return 'unknown';
   if (['panicked', 'internalError', 'watchdog'].includes(runState)) return runState;
   if (runState === 'other') return 'unknown';
-  if (runState !== 'running' && runState !== 'silent') return 'suspended';
+  return runState !== 'running' && runState !== 'silent' ? 'suspended' : null;
+}
+
+/** What the design's table says, written without looking at the code. */
+function expected(answers: (typeof every)[number]): string {
+  const { runState, processState, loadClass } = answers;
+  const certain = expectedOfQemu(runState, processState);
+  if (certain !== null) return certain;
+  if (answers.frozen) return 'starved';
+  if (answers.agent === 'frozen') return 'suspended';
   if (answers.agent === 'answered' || answers.portClosed) return 'additionsStopped';
   if (!answers.connected || processState === 'D' || loadClass === 'none') return 'unknown';
   if (loadClass === 'blocked' || loadClass === 'starved') return 'starved';
   if (runState === 'silent') return 'unknown';
+  if (answers.agent === 'busy') return 'unknown';
   if (answers.ioMoved === true) return 'busy';
-  return { idle: 'hung', idleWaiting: 'busy', between: 'busy', full: 'spinning' }[loadClass];
+  if (answers.serialPanic !== null) return 'serialPanic';
+  return { idle: 'hung', idleWaiting: 'busy', between: 'busy', full: 'spinning', fullWaiting: 'spinning' }[
+    loadClass
+  ];
 }
 
 describe('every combination of what witnesses can say', () => {
   test('has the verdict of the design’s table', () => {
-    expect(every).toHaveLength(13 * 10 * 7 * 2 * 2 * 3 * 3);
+    expect(every).toHaveLength(13 * 10 * 8 * 2 * 2 * 5 * 3 * 2 * 2);
     const wrong = every.filter((answers) => judge(answers).verdict !== expected(answers));
     expect(wrong).toEqual([]);
   });
 
   test('in which one of them cannot be seen is no stop that is inferred', () => {
     const inferred = ['hung', 'spinning', 'busy'];
+    const ownWord = ['serialPanic'];
     const blind = every.filter(({ runState, processState, load, connected }) => {
       return (
         runState === 'silent' || runState === 'other' || processState === 'D' || load === null || !connected
       );
     });
     expect(blind.filter((answers) => inferred.includes(judge(answers).verdict))).toEqual([]);
+    expect(blind.filter((answers) => ownWord.includes(judge(answers).verdict))).toEqual([]);
+  });
+
+  test('in which an agent answers, disks or network work, or a host holds the guest back is no stop at once', () => {
+    const atOnce = ['hung', 'serialPanic'];
+    const lively = every.filter(({ runState, agent, ioMoved, frozen, loadClass }) => {
+      const held = frozen || loadClass === 'starved' || loadClass === 'blocked';
+      return (
+        runState === 'running' && (agent === 'answered' || agent === 'frozen' || ioMoved === true || held)
+      );
+    });
+    expect(lively.filter((answers) => atOnce.includes(judge(answers).verdict))).toEqual([]);
   });
 
   test('gives a reason', () => {
@@ -94,12 +124,13 @@ function sample(atMs: number, vcpus: readonly Vcpu[], mainDelayMs: number | null
       return { tid, state: state ?? 'S', runNs: runMs * 1e6, runDelayNs: delayMs * 1e6 };
     }),
     mainLoop: mainDelayMs === null ? null : { state: 'S', runNs: 0, runDelayNs: mainDelayMs * 1e6 },
+    frozen: false,
   };
 }
 
 describe('the load between two samples', () => {
-  const load = (runShare: number, delayShare: number, blocked = false): Load => {
-    return { overMs: 1_000, runShare, delayShare, blocked };
+  const load = (runShare: number, delayShare: number, blocked = false, wantShare?: number): Load => {
+    return { overMs: 1_000, runShare, delayShare, wantShare: wantShare ?? runShare + delayShare, blocked };
   };
 
   test.each([
@@ -114,13 +145,13 @@ describe('the load between two samples', () => {
         [2, 950, 0],
         [1, 0, 700],
       ]),
-      load(0.95, 0.7),
+      load(0.95, 0.7, false, 0.95),
     ],
     [
       'counts the main loop’s waiting',
       sample(0, [[1, 0, 0]], 0),
       sample(1_000, [[1, 0, 0]], 600),
-      load(0, 0.6),
+      load(0, 0.6, false, 0),
     ],
     [
       'without a main loop to compare',
@@ -129,6 +160,24 @@ describe('the load between two samples', () => {
       load(0, 0),
     ],
     ['is within 0 and 1', sample(0, [[1, 500, 500]]), sample(1_000, [[1, 1_600, 0]]), load(1, 0)],
+    [
+      'of one that is runnable and does not run: it waits, though the kernel has not counted that yet',
+      sample(0, [[1, 100, 10, 'R']]),
+      sample(1_000, [[1, 101, 10, 'R']]),
+      load(0.001, 0.999),
+    ],
+    [
+      'of one that runs more than half the time and is seen running twice',
+      sample(0, [[1, 0, 0, 'R']]),
+      sample(1_000, [[1, 600, 0, 'R']]),
+      load(0.6, 0),
+    ],
+    [
+      'of one that was just woken is no waiting',
+      sample(0, [[1, 0, 0, 'S']]),
+      sample(1_000, [[1, 1, 0, 'R']]),
+      load(0.001, 0),
+    ],
     ['is blocked in D twice', sample(0, [[1, 0, 0, 'D']]), sample(1_000, [[1, 0, 0, 'D']]), load(0, 0, true)],
     ['is not blocked in D once', sample(0, [[1, 0, 0, 'S']]), sample(1_000, [[1, 0, 0, 'D']]), load(0, 0)],
     ['of no vCPU', sample(0, []), sample(1_000, []), null],

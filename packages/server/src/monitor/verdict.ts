@@ -17,6 +17,8 @@ export interface Load {
   readonly overMs: number;
   /** The busiest vCPU's share of a host processor. */
   readonly runShare: number;
+  /** The most that one vCPU ran and waited for a host processor together: what it would have run on an idle host. */
+  readonly wantShare: number;
   /** The greatest share of any vCPU, or of QEMU's main loop, spent waiting for a host processor. */
   readonly delayShare: number;
   /** A vCPU thread is in uninterruptible sleep: the host blocks it (swap, post-copy memory). */
@@ -34,14 +36,20 @@ export interface Answers {
   readonly portClosed: boolean;
   /** The host's side of the ticker's port is connected; while it is not, no tick can be heard. */
   readonly connected: boolean;
-  /** The guest agent: answered, did not, or there is none to ask. */
-  readonly agent: 'answered' | 'silent' | 'absent';
+  /** An operator or manager froze the machine's cgroup: none of its threads runs. */
+  readonly frozen: boolean;
+  /** The guest agent: answered (with its file systems frozen), did not, was busy, or there is none to ask. */
+  readonly agent: 'answered' | 'frozen' | 'silent' | 'busy' | 'absent';
   /** Disk or network counters moved; null when not known. */
   readonly ioMoved: boolean | null;
+  /** A kernel panic with which the serial log ends, the guest's own word; null where there is none. */
+  readonly serialPanic: string | null;
 }
 
 /** The verdict of one round of witnesses. */
 export type RoundVerdict =
+  /** Panicked by the guest's own word, which counts only together with silence. */
+  | 'serialPanic'
   /** The process is gone: its exit event follows and tells why. */
   | 'gone'
   | 'panicked'
@@ -83,6 +91,13 @@ export function judge(answers: Answers): { verdict: RoundVerdict; reason: string
   }
   const byRunState = judgeRunState(runState);
   if (byRunState !== undefined) return byRunState;
+  if (answers.frozen) return { verdict: 'starved', reason: 'the host froze the cgroup of the machine' };
+  if (answers.agent === 'frozen') {
+    return {
+      verdict: 'suspended',
+      reason: 'the guest agent answers: the file systems of the guest are frozen',
+    };
+  }
   if (answers.agent === 'answered') {
     return { verdict: 'additionsStopped', reason: 'the guest agent answers, the ticker is silent' };
   }
@@ -102,6 +117,15 @@ export function judge(answers: Answers): { verdict: RoundVerdict; reason: string
     };
   }
   if (runState === 'silent') return { verdict: 'unknown', reason: 'QEMU’s monitor does not answer' };
+  // An agent at work for an operator is no silent one; what it does may be what keeps the guest.
+  if (answers.agent === 'busy')
+    return { verdict: 'unknown', reason: 'the guest agent is busy with a command' };
+  if (answers.serialPanic !== null && answers.ioMoved !== true) {
+    return {
+      verdict: 'serialPanic',
+      reason: `its serial log ends with a kernel panic: ${answers.serialPanic}`,
+    };
+  }
   return judgeLoad(load, answers.ioMoved);
 }
 
@@ -118,7 +142,7 @@ function judgeLoad(load: Load, ioMoved: boolean | null): { verdict: RoundVerdict
   const idle = load.runShare + load.delayShare < idleShare;
   if (ioMoved === true) return { verdict: 'busy', reason: `${ran}, and its disk or network counters move` };
   if (idle) return { verdict: 'hung', reason: `${ran}: nothing keeps a living guest from ticking` };
-  if (load.runShare > fullShare) return { verdict: 'spinning', reason: `${ran}, without a tick` };
+  if (load.wantShare > fullShare) return { verdict: 'spinning', reason: `${ran}, without a tick` };
   return { verdict: 'busy', reason: ran };
 }
 
@@ -131,21 +155,37 @@ export function percent(share: number): string {
 export function loadBetween(before: ProcessSample, now: ProcessSample): Load | null {
   const overMs = now.atMs - before.atMs;
   if (overMs <= 0 || now.vcpus.length === 0) return null;
-  const overNs = overMs * 1e6;
   let runShare = 0;
   let delayShare = 0;
+  let wantShare = 0;
   let blocked = false;
   for (const vcpu of now.vcpus) {
     const earlier = before.vcpus.find((each) => each.tid === vcpu.tid);
     if (earlier === undefined) return null;
-    runShare = Math.max(runShare, (vcpu.runNs - earlier.runNs) / overNs);
-    delayShare = Math.max(delayShare, (vcpu.runDelayNs - earlier.runDelayNs) / overNs);
+    const { run, delay } = shares(earlier, vcpu, overMs);
+    runShare = Math.max(runShare, run);
+    delayShare = Math.max(delayShare, delay);
+    wantShare = Math.max(wantShare, run + delay);
     blocked ||= vcpu.state === 'D' && earlier.state === 'D';
   }
   if (now.mainLoop !== null && before.mainLoop !== null) {
-    delayShare = Math.max(delayShare, (now.mainLoop.runDelayNs - before.mainLoop.runDelayNs) / overNs);
+    delayShare = Math.max(delayShare, shares(before.mainLoop, now.mainLoop, overMs).delay);
   }
-  return { overMs, runShare: clamp(runShare), delayShare: clamp(delayShare), blocked };
+  return { overMs, runShare, delayShare, wantShare: clamp(wantShare), blocked };
+}
+
+type ThreadSample = NonNullable<ProcessSample['mainLoop']>;
+
+/**
+ * The kernel adds the time that a thread waits to its run delay only when it runs again: one that is runnable in both
+ * samples and hardly ran between them waited (an overloaded host, a processor quota).
+ */
+function shares(before: ThreadSample, now: ThreadSample, overMs: number): { run: number; delay: number } {
+  const overNs = overMs * 1e6;
+  const run = clamp((now.runNs - before.runNs) / overNs);
+  const told = clamp((now.runDelayNs - before.runDelayNs) / overNs);
+  const waits = before.state === 'R' && now.state === 'R' && run < idleShare;
+  return { run, delay: waits ? 1 - run : told };
 }
 
 /** Clocks of the kernel and ours differ by microseconds; a share stays one. */

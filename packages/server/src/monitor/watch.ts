@@ -2,10 +2,13 @@
 import type { CompleteVmConfiguration, GuestInfo, VmReference } from '@vmpulse/wire';
 import type { HypervisorEvent, RunningMachine, RunState } from '../hypervisor/hypervisor.ts';
 import type { AdditionsRecord, OpenCondition, WatchMemory } from '../machine-record.ts';
-import type { TickListener } from '../tick/source.ts';
+import type { AgentWitness, PulseListener, TickListener } from '../tick/source.ts';
 
 /** The part of GuestInfo that the monitor knows. */
-export type HeartbeatInfo = Omit<GuestInfo, 'osName' | 'computerName' | 'canShutdown'> & {
+export type HeartbeatInfo = Omit<
+  GuestInfo,
+  'osName' | 'computerName' | 'canShutdown' | 'fileSystems' | 'hold'
+> & {
   /** What the ticker's hello said of the guest. */
   readonly hello: AdditionsRecord;
 };
@@ -17,7 +20,9 @@ export type Beginning =
   /** Started now, from a saved state: it ticked before and goes on. */
   | 'restored'
   /** Found again after the service was restarted. */
-  | 'adopted';
+  | 'adopted'
+  /** So too, and the guest has the port of its heartbeat closed: it may have been reset unseen, and boot. */
+  | 'adoptedSilent';
 
 /** Why a watch is suspended for a time by the lifecycle. */
 export type SuspendReason = 'pausing' | 'saving' | 'resetting' | 'shuttingDown' | 'turningOff';
@@ -29,16 +34,23 @@ export type SuspendReason = 'pausing' | 'saving' | 'resetting' | 'shuttingDown' 
  */
 export interface Watch {
   readonly listener: TickListener;
+  /** Hears the guest agent where it is the heartbeat, and says when it is. */
+  readonly pulses: PulseListener;
   /** Sets the question whether input of the ticker's port is unread (`TickSubscription.backlogged`). Never: no. */
   setBacklogProbe(backlogged: () => boolean): void;
-  /** `listener.onConnection` follows when the ticker's port is connected; until then nothing can be heard. */
-  begin(machine: RunningMachine, how: Beginning, runState: RunState): void;
+  /**
+   * `listener.onConnection` follows when the ticker's port is connected; until then nothing can be heard of it.
+   * `agent`: the guest agent, null where the machine has no port for one.
+   */
+  begin(machine: RunningMachine, how: Beginning, runState: RunState, agent: AgentWitness | null): void;
   /** Every event of the hypervisor goes through here first. `exited` becomes heartbeatStopped unless expected. */
   hypervisorEvent(event: HypervisorEvent): void;
   /** From now on an exit is what was asked for, and silence is not judged. */
   suspend(reason: SuspendReason): void;
   /** Takes `suspend` back: the operation ended and the guest goes on. A pause of QEMU's own is apart. */
   unsuspend(): void;
+  /** An operator holds the watch, or no longer: silence is not judged meanwhile; what is certain is told and tagged. */
+  setHeld(held: boolean): void;
   /** The process is gone (after its `exited` event, or as found). `foundDead`: it vanished while nobody looked. */
   end(how: 'ended' | 'foundDead', stderr?: string): void;
   rename(vm: VmReference): void;

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { bucketMs, Wheel } from './wheel.ts';
+import { bucketMs, maxVisitsPerTurn, Wheel } from './wheel.ts';
 
 const horizonMs = 8192 * bucketMs;
 
@@ -140,5 +140,26 @@ describe('the wheel', () => {
       return -1;
     });
     expect(seen.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 100 }, (_unused, slot) => slot));
+  });
+
+  test('visits so many in one go and no more, and each of them once', () => {
+    const total = 2 * maxVisitsPerTurn + 10;
+    const wheel = new Wheel(total, 0);
+    for (let slot = 0; slot < total; slot += 1) wheel.put(slot, slot < 20 ? 100 : 200);
+    const seen: number[] = [];
+    const visit = (slot: number): number => {
+      seen.push(slot);
+      return -1;
+    };
+    const turns: number[] = [];
+    do {
+      wheel.advance(1_000, visit);
+      turns.push(seen.length);
+      // More wait: the next turn is due at once.
+      if (seen.length < total) expect(wheel.nextDueMs()).toBe(200);
+    } while (seen.length < total && turns.length < 9);
+    expect(turns).toEqual([maxVisitsPerTurn, 2 * maxVisitsPerTurn, total]);
+    expect(new Set(seen).size).toBe(total);
+    expect(wheel.nextDueMs()).toBeUndefined();
   });
 });

@@ -9,6 +9,8 @@ export const bucketMs = 10;
 /** Buckets: the horizon is 81.92 s, longer than the longest interval. */
 const bucketCount = 8192;
 const none = -1;
+/** Visits in one go, at most some 10 ms of work; what is left is visited once the lane has been drained again. */
+export const maxVisitsPerTurn = 1_024;
 
 /** Looks at a slot that is due. Answers when to look again (monotonic ms), or -1 to leave the wheel. */
 export type Visit = (slot: number) => number;
@@ -23,6 +25,9 @@ export class Wheel {
   /** The bucket (counted from time 0) up to which everything has been visited. */
   private cursor: number;
   private members = 0;
+  /** Slots of the bucket under the cursor; those from `visited` on are still to be visited. */
+  private readonly due: number[] = [];
+  private visited = 0;
 
   constructor(capacity: number, nowMs: number) {
     this.next = new Int32Array(capacity).fill(none);
@@ -75,31 +80,43 @@ export class Wheel {
     this.members -= 1;
   }
 
-  /** Visits every slot whose bucket ended at or before `nowMs`. */
+  /**
+   * Visits slots whose bucket ended at or before `nowMs`, in order and at most `maxVisitsPerTurn`: after a stall very
+   * many are due, and visiting them must not be the next stall. `nextDueMs` is past while some are left.
+   */
   advance(nowMs: number, visit: Visit): void {
     const end = Math.floor(nowMs / bucketMs);
-    // After a stall longer than the horizon one turn of the wheel sees every slot.
-    if (end - this.cursor > bucketCount) this.cursor = end - bucketCount;
-    while (this.cursor < end) {
-      this.cursor += 1;
-      const bucket = this.cursor % bucketCount;
-      // Taken out first: a visit may lay any slot in again without being visited twice, or leading this walk astray.
-      const due: number[] = [];
-      for (let slot = this.heads[bucket] as number; slot !== none; slot = this.next[slot] as number) {
-        this.place[slot] = none;
-        due.push(slot);
+    for (let left = maxVisitsPerTurn; ; left -= 1) {
+      while (this.visited === this.due.length) {
+        // After a stall longer than the horizon one turn of the wheel sees every slot.
+        if (end - this.cursor > bucketCount) this.cursor = end - bucketCount;
+        if (this.cursor >= end) return;
+        this.cursor += 1;
+        this.take(this.cursor % bucketCount);
       }
-      this.heads[bucket] = none;
-      this.members -= due.length;
-      for (const slot of due) {
-        const againMs = visit(slot);
-        if (againMs >= 0) this.put(slot, againMs);
-      }
+      if (left === 0) return;
+      const slot = this.due[this.visited] as number;
+      this.visited += 1;
+      const againMs = visit(slot);
+      if (againMs >= 0) this.put(slot, againMs);
     }
+  }
+
+  /** Empties a bucket into `due`: a visit may lay any slot in again without leading the walk astray. */
+  private take(bucket: number): void {
+    this.due.length = 0;
+    this.visited = 0;
+    for (let slot = this.heads[bucket] as number; slot !== none; slot = this.next[slot] as number) {
+      this.place[slot] = none;
+      this.due.push(slot);
+    }
+    this.heads[bucket] = none;
+    this.members -= this.due.length;
   }
 
   /** When the next non-empty bucket ends, monotonic ms; undefined when the wheel is empty. */
   nextDueMs(): number | undefined {
+    if (this.visited < this.due.length) return this.cursor * bucketMs;
     if (this.members === 0) return undefined;
     for (let ahead = 1; ahead < bucketCount; ahead += 1) {
       if (this.heads[(this.cursor + ahead) % bucketCount] !== none) return (this.cursor + ahead) * bucketMs;

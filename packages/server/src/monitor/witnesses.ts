@@ -4,20 +4,30 @@
  */
 import type { WitnessAnswer } from '@vmpulse/wire';
 import { type Clock, withDeadline } from '../clock.ts';
-import type { ProcessSample, RunningMachine, RunState } from '../hypervisor/hypervisor.ts';
-import { witnessTimeoutMs } from '../limits.ts';
-import { type Answers, type Load, loadBetween, percent } from './verdict.ts';
+import type { IoCounters, ProcessSample, RunningMachine, RunState } from '../hypervisor/hypervisor.ts';
+import { slowWitnessTimeoutMs, witnessTimeoutMs } from '../limits.ts';
+import type { AgentWitness } from '../tick/source.ts';
+import { LateAnswer } from './late-answer.ts';
+import { kernelPanicIn } from './serial-panic.ts';
+import { describeRound } from './testimony.ts';
+import { type Answers, loadBetween } from './verdict.ts';
 
 /** What a round begins with. */
 export interface Question {
   /** The first round of a suspicion: what a witness answered too late before it is of no interest. */
   readonly first: boolean;
-  /** An earlier sample; without one, two are taken `sampleGapMs` apart. */
-  readonly baseline: ProcessSample | null;
+  /** An earlier reading; without one, two are taken `sampleGapMs` apart. */
+  readonly baseline: Reading | null;
   /** How far apart two samples must be to be compared, ms; see deadline.ts. */
   readonly sampleGapMs: number;
   readonly portClosed: boolean;
   readonly connected: boolean;
+}
+
+/** What cumulative counters showed at one moment; null: they gave no answer. */
+export interface Reading {
+  readonly sample: ProcessSample;
+  readonly io: IoCounters | null;
 }
 
 /** What one round learned. */
@@ -26,114 +36,133 @@ export interface Round {
   /** The same, for people. */
   readonly told: readonly WitnessAnswer[];
   /** To compare the next round with. */
-  readonly sample: ProcessSample | null;
+  readonly reading: Reading | null;
+  /** How long the slowest witness took, or was waited for, without the wait between two samples. */
+  readonly tookMs: number;
 }
 
-interface StateAnswer {
-  readonly answer: RunState | 'silent';
+/** An answer with how long it took. */
+export interface Timed<T> {
+  readonly answer: T;
   readonly tookMs: number;
+}
+
+/** Where a round pauses. What it waits for never settles when the round is not wanted any more. */
+export interface Pauses {
+  wait(ms: number): Promise<void>;
+  /** Lets work begin when it is its turn. */
+  turn<T>(work: () => Promise<T>): Promise<T>;
 }
 
 /** One machine's witnesses. */
 export class Witnesses {
   private readonly clock: Clock;
   private readonly machine: RunningMachine;
-  /** A question still out: a stuck monitor gets no second one. */
-  private runStateOut: Promise<RunState> | undefined;
-  /** An answer that came too late for its round: the next one has it, lest a slow monitor never be heard. */
-  private late: StateAnswer | undefined;
+  private readonly agent: AgentWitness | null;
+  private readonly runState: LateAnswer<RunState>;
+  private readonly counters: LateAnswer<IoCounters>;
 
-  constructor(clock: Clock, machine: RunningMachine) {
+  constructor(clock: Clock, machine: RunningMachine, agent: AgentWitness | null) {
     this.clock = clock;
     this.machine = machine;
+    this.agent = agent;
+    this.runState = new LateAnswer(clock, () => machine.runState());
+    this.counters = new LateAnswer(clock, () => machine.counters());
   }
 
-  /** Processor times now; null when they cannot be read. */
-  async sample(): Promise<ProcessSample | null> {
+  /** Counters now; null when processor times cannot be read. Never rejects. */
+  async read(timeoutMs: number = witnessTimeoutMs): Promise<Reading | null> {
+    // What an earlier round waited for in vain shows the past.
+    this.counters.forget();
+    const [sample, { answer: io }] = await Promise.all([this.sample(), this.counters.ask(timeoutMs)]);
+    return sample === null ? null : { sample, io: io === 'silent' ? null : io };
+  }
+
+  /**
+   * One round. Never rejects. After the wait between two samples it goes on when it is its turn: guests that fell
+   * silent together are through with it together.
+   */
+  async ask(question: Question, pauses: Pauses): Promise<Round> {
+    const askedMs = this.clock.monotonicMs();
+    const { baseline, sampleGapMs, portClosed, connected } = question;
+    if (question.first) this.runState.forget();
+    // Its answer may take as long as the wait between two samples: an agent is an ordinary process of its guest.
+    const agentTimeoutMs = Math.max(
+      question.first ? 1.2 * sampleGapMs : slowWitnessTimeoutMs,
+      witnessTimeoutMs,
+    );
+    const agentOut = this.askAgent(agentTimeoutMs);
+    const before = baseline ?? (await this.read());
+    const waitMs = before === null ? 0 : before.sample.atMs + sampleGapMs - this.clock.monotonicMs();
+    if (waitMs > 0) await pauses.wait(waitMs);
+    const timeoutMs = question.first ? witnessTimeoutMs : slowWitnessTimeoutMs;
+    let putMs = 0;
+    const [state, reading, agent, serial] = await pauses.turn(() => {
+      putMs = this.clock.monotonicMs();
+      return Promise.all([this.runState.ask(timeoutMs), this.read(timeoutMs), agentOut, this.serialPanic()]);
+    });
+    const answers: Answers = {
+      runState: state.answer,
+      // A sample that could not be read says nothing of the process; '?' is no state of the kernel's.
+      processState: reading === null ? '?' : reading.sample.processState,
+      frozen: reading?.sample.frozen ?? false,
+      load: before === null || reading === null ? null : loadBetween(before.sample, reading.sample),
+      portClosed,
+      connected,
+      agent: agent.answer,
+      ioMoved: ioMoved(before?.io ?? null, reading?.io ?? null),
+      serialPanic: serial.answer,
+    };
+    const nowMs = this.clock.monotonicMs();
+    const tookMs = nowMs - askedMs;
+    const told = describeRound(answers, {
+      runState: state.tookMs,
+      agent: agent.tookMs,
+      all: tookMs,
+    });
+    return { answers, told, reading, tookMs: nowMs - putMs };
+  }
+
+  private async sample(): Promise<ProcessSample | null> {
     try {
-      return await withDeadline(
-        this.clock,
-        this.machine.sample(),
-        witnessTimeoutMs,
-        () => new Error('no sample'),
-      );
+      const late = (): Error => new Error('no sample');
+      return await withDeadline(this.clock, this.machine.sample(), witnessTimeoutMs, late);
     } catch {
       return null;
     }
   }
 
-  /** One round. Never rejects; `signal` cuts the wait between two samples short. */
-  async ask(question: Question, signal: AbortSignal): Promise<Round> {
-    const askedMs = this.clock.monotonicMs();
-    const { baseline, sampleGapMs, portClosed, connected } = question;
-    if (question.first) this.late = undefined;
-    const before = baseline ?? (await this.sample());
-    const waitMs = before === null ? 0 : before.atMs + sampleGapMs - this.clock.monotonicMs();
-    if (waitMs > 0) await this.clock.sleep(waitMs, signal);
-    const [state, sample] = await Promise.all([this.runState(), this.sample()]);
-    const load = before === null || sample === null ? null : loadBetween(before, sample);
-    const tookMs = this.clock.monotonicMs() - askedMs;
-    // A sample that could not be read says nothing of the process; '?' is no state of the kernel's.
-    const processState = sample === null ? '?' : sample.processState;
-    const seen = { runState: state.answer, processState, load, portClosed, connected };
-    return {
-      answers: { ...seen, agent: 'absent', ioMoved: null },
-      told: describe(seen, state.tookMs, tookMs),
-      sample,
-    };
+  private async askAgent(timeoutMs: number): Promise<Timed<Answers['agent']>> {
+    const { agent, clock } = this;
+    if (agent === null || !agent.present) return { answer: 'absent', tookMs: 0 };
+    const askedMs = clock.monotonicMs();
+    const ping = await agent.ping(timeoutMs);
+    const tookMs = clock.monotonicMs() - askedMs;
+    if (!ping.answered) return { answer: ping.reason === 'busy' ? 'busy' : 'silent', tookMs };
+    const leftMs = Math.max(witnessTimeoutMs, timeoutMs - tookMs);
+    const frozen = (await agent.fileSystems(leftMs)) === 'frozen';
+    return { answer: frozen ? 'frozen' : 'answered', tookMs: clock.monotonicMs() - askedMs };
   }
 
-  /** Never rejects. */
-  private async runState(): Promise<StateAnswer> {
-    const { late } = this;
-    this.late = undefined;
-    if (late !== undefined) return late;
+  private async serialPanic(): Promise<Timed<string | null>> {
     const askedMs = this.clock.monotonicMs();
-    let answer: RunState | 'silent' = 'silent';
     try {
-      const silent = (): Error => new Error('silent');
-      answer = await withDeadline(this.clock, this.askRunState(), witnessTimeoutMs, silent);
-      this.late = undefined;
+      const late = (): Error => new Error('no serial log');
+      const tail = await withDeadline(this.clock, this.machine.serialTail(), witnessTimeoutMs, late);
+      return { answer: kernelPanicIn(tail), tookMs: this.clock.monotonicMs() - askedMs };
     } catch {
-      // Silent, or an error instead of an answer.
+      return { answer: null, tookMs: this.clock.monotonicMs() - askedMs };
     }
-    return { answer, tookMs: this.clock.monotonicMs() - askedMs };
-  }
-
-  private askRunState(): Promise<RunState> {
-    if (this.runStateOut !== undefined) return this.runStateOut;
-    const askedMs = this.clock.monotonicMs();
-    const asked = this.machine.runState();
-    this.runStateOut = asked;
-    const answered = (answer?: RunState): void => {
-      this.runStateOut = undefined;
-      // Where a round waits for it, the round takes it from here.
-      if (answer !== undefined) this.late = { answer, tookMs: this.clock.monotonicMs() - askedMs };
-    };
-    asked.then(answered, () => answered());
-    return asked;
   }
 }
 
-type Seen = Omit<Answers, 'agent' | 'ioMoved'>;
-
-function describe(seen: Seen, stateTookMs: number, tookMs: number): WitnessAnswer[] {
-  const { runState, processState, load } = seen;
-  const vcpus = describeLoad(load);
-  const port = seen.portClosed ? 'closed by the guest' : 'not closed by the guest';
-  return [
-    {
-      witness: 'runState',
-      answer: runState === 'silent' ? `no answer in ${witnessTimeoutMs} ms` : runState,
-      tookMs: stateTookMs,
-    },
-    { witness: 'process', answer: processState ?? 'gone', tookMs },
-    { witness: 'vcpus', answer: load?.blocked === true ? `${vcpus}, blocked by the host` : vcpus, tookMs },
-    { witness: 'tickerPort', answer: seen.connected ? port : 'not connected', tookMs: 0 },
-  ];
-}
-
-function describeLoad(load: Load | null): string {
-  if (load === null) return 'cannot be read';
-  return `ran ${percent(load.runShare)}, waited ${percent(load.delayShare)} of ${Math.round(load.overMs)} ms`;
+/** Did disks or network work between two readings? Null where none of them can be compared. */
+function ioMoved(before: IoCounters | null, now: IoCounters | null): boolean | null {
+  if (before === null || now === null) return null;
+  const moved = (from: number | null, to: number | null): boolean | null =>
+    from === null || to === null ? null : to > from;
+  const disk = moved(before.diskOperations, now.diskOperations);
+  const network = moved(before.packetsSent, now.packetsSent);
+  if (disk === null && network === null) return null;
+  return disk === true || network === true;
 }

@@ -5,8 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { fileURLToPath } from 'node:url';
+import { type VmEvent, isEvent } from '@vmpulse/wire';
 import { expect, test } from 'vitest';
+import { SystemClock } from '../clock.ts';
 import { lockDirectory } from './data-directory.ts';
+import { SqliteStore } from './sqlite-store.ts';
 import { Writer } from './writer.ts';
 
 const child = fileURLToPath(new URL('../../../../test/support/append-until-killed.ts', import.meta.url));
@@ -94,5 +97,57 @@ test(
   { timeout: 120_000 },
   async () => {
     expect(await killRounds('store', 20)).toBeGreaterThan(50);
+  },
+);
+
+/** Reasons of the holds that `events` leave open, by machine. */
+function openHolds(events: readonly VmEvent[]): Map<string | null, string> {
+  const open = new Map<string | null, string>();
+  for (const event of events) {
+    const vmId = event.data.vm?.id ?? null;
+    if (isEvent(event, 'holdStarted')) open.set(vmId, event.data.reason);
+    if (!isEvent(event, 'holdEnded')) continue;
+    // Each end is that of the hold that was on.
+    expect(event.data.reason).toBe(open.get(vmId));
+    open.delete(vmId);
+  }
+  return open;
+}
+
+async function readAll(store: SqliteStore): Promise<VmEvent[]> {
+  const events: VmEvent[] = [];
+  for (let after = 0; after < store.state().lastSeq;) {
+    const page = await store.read({ after, limit: 1_000 });
+    events.push(...page.events);
+    after = page.next;
+  }
+  return events;
+}
+
+test(
+  'kill -9 of a server that begins and ends holds, in 10 rounds: what is stored is what the events say',
+  { timeout: 120_000 },
+  async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'vmpulse-kill-'));
+    try {
+      let left = 0;
+      for (let round = 0; round < 10; round += 1) {
+        const told = await appendAndKill('holds', directory, round, (round * 7919) % 97);
+        const store = await SqliteStore.open(directory, { clock: new SystemClock() });
+        const events = await readAll(store);
+        const holds = await store.loadHolds();
+        await store.close();
+        expect(new Map(holds.map(({ vmId, reason }) => [vmId, reason]))).toEqual(openHolds(events));
+        left += holds.length;
+        const durable = events.flatMap((event) => {
+          if (isEvent(event, 'holdStarted')) return [`told hold ${event.data.reason}`];
+          return isEvent(event, 'holdEnded') ? [`told release ${event.data.reason}`] : [];
+        });
+        expect(told.filter((line) => !durable.includes(line))).toEqual([]);
+      }
+      expect(left).toBeGreaterThan(0);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
   },
 );

@@ -36,10 +36,7 @@ export function encodeEvent(
   if (!(Math.abs(draft.timeMs) <= maxTimeMs)) {
     throw new VmError('E_INVALIDARG', `The time ${draft.timeMs} of a ${draft.type} is no time.`);
   }
-  const effects: RowEffect[] = [];
-  if (draft.type === 'stateChanged' && draft.vm !== undefined) {
-    effects.push({ op: 'state', vmId: draft.vm.id, state: draft.data.state });
-  }
+  const effects = impliedEffects(draft);
   if (effect !== undefined) effects.push(encodeEffect(effect));
   const event: EventRow = {
     type: draft.type,
@@ -49,6 +46,25 @@ export function encodeEvent(
     data: toJson(draft.data, `The data of a ${draft.type}`),
   };
   return { event, effects };
+}
+
+/** What an event means for what is stored besides conditions, which the writer keeps by their rules. */
+function impliedEffects(draft: EventDraft): RowEffect[] {
+  const vmId = draft.vm?.id;
+  if (draft.type === 'holdStarted') {
+    const { reason, until } = draft.data;
+    const hold = {
+      vmId: vmId ?? '',
+      reason,
+      sinceMs: Math.trunc(draft.timeMs),
+      untilMs: Date.parse(until),
+    };
+    return [{ op: 'hold', hold }];
+  }
+  if (draft.type === 'holdEnded') return [{ op: 'endHold', vmId: vmId ?? '' }];
+  if (vmId === undefined) return [];
+  if (draft.type === 'vmDeleted') return [{ op: 'endHold', vmId }];
+  return draft.type === 'stateChanged' ? [{ op: 'state', vmId, state: draft.data.state }] : [];
 }
 
 /** JSON in an item, bytes (UTF-16 units: near enough for a bound). */

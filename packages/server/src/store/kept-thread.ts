@@ -2,22 +2,27 @@
 import { type Clock, withDeadline } from '../clock.ts';
 import type { Call } from './protocol.ts';
 import { openTimeoutMs } from './store-limits.ts';
-import { ThreadClient } from './thread-client.ts';
+import { type StartThread, type Thread, ThreadClient } from './thread-client.ts';
 
 type WithOpen = { open: Call };
+
+/** `<name>-worker` is a thread's module. */
+const startWorker: StartThread = (name) => new ThreadClient(name, `${name}-worker`);
 
 /** One of the store's threads. Its first call is always `open`. */
 export class KeptThread<C extends WithOpen & Record<keyof C, Call>> {
   readonly #clock: Clock;
   readonly #name: string;
   readonly #request: () => C['open']['request'];
-  #client: ThreadClient<C> | null = null;
+  readonly #start: StartThread;
+  #client: Thread<C> | null = null;
   #opening: Promise<C['open']['answer']> | null = null;
   #isClosed = false;
 
-  /** `<name>-worker` is its module; `request` makes what `open` gets. */
-  constructor(clock: Clock, name: string, request: () => C['open']['request']) {
+  /** `request` makes what `open` gets. */
+  constructor(clock: Clock, name: string, request: () => C['open']['request'], start?: StartThread) {
     this.#clock = clock;
+    this.#start = start ?? startWorker;
     this.#name = name;
     this.#request = request;
   }
@@ -31,7 +36,7 @@ export class KeptThread<C extends WithOpen & Record<keyof C, Call>> {
   open(): Promise<C['open']['answer']> {
     if (this.#isClosed) return Promise.reject(new Error('the store is closed'));
     if (this.#opening !== null && this.#client?.gone === false) return this.#opening;
-    const client = new ThreadClient<C>(this.#name, `${this.#name}-worker`);
+    const client = this.#start<C>(this.#name);
     this.#client = client;
     this.#opening = this.#openIn(client);
     return this.#opening;
@@ -57,7 +62,7 @@ export class KeptThread<C extends WithOpen & Record<keyof C, Call>> {
     await this.#client?.terminate();
   }
 
-  async #openIn(client: ThreadClient<C>): Promise<C['open']['answer']> {
+  async #openIn(client: Thread<C>): Promise<C['open']['answer']> {
     const late = (): Error => new Error(`the store's ${this.#name} thread did not start in time`);
     try {
       return await withDeadline(this.#clock, client.call('open', this.#request()), openTimeoutMs, late);

@@ -13,7 +13,17 @@ export type RowEffect =
       readonly record: string | undefined;
       readonly state: string | undefined;
     }
-  | { readonly op: 'value'; readonly key: string; readonly value: string };
+  | { readonly op: 'value'; readonly key: string; readonly value: string }
+  | { readonly op: 'hold'; readonly hold: HoldRow }
+  | { readonly op: 'endHold'; readonly vmId: string };
+
+/** A hold as stored; `vmId` is empty for the one on all machines. */
+export interface HoldRow {
+  readonly vmId: string;
+  readonly reason: string;
+  readonly sinceMs: number;
+  readonly untilMs: number;
+}
 
 /** An event as stored, without its number. */
 export interface EventRow {
@@ -78,9 +88,16 @@ export interface ReaderCalls {
     request: null;
     answer: {
       machines: { vmId: string; record: string; state: string | null }[];
-      conditions: { vmId: string; condition: string; seq: number; sinceMs: number }[];
+      conditions: {
+        vmId: string;
+        condition: string;
+        seq: number;
+        sinceMs: number;
+        verdict: string | null;
+      }[];
     };
   };
+  holds: { request: null; answer: HoldRow[] };
   value: { request: string; answer: string | null };
   close: { request: null; answer: null };
 }

@@ -19,6 +19,7 @@ serveCalls<ReaderCalls>({
   },
   page: (request) => opened().page(request),
   machines: () => opened().machines(),
+  holds: () => opened().holds(),
   value: (key) => opened().value(key),
   close: () => {
     reader?.close();

@@ -49,12 +49,20 @@ export class Reader {
         'SELECT vm_id AS vmId, record, state FROM machines LEFT JOIN machine_states USING (vm_id) ORDER BY vm_id',
       ).all();
       const conditions = this.#prepare(
-        'SELECT vm_id AS vmId, condition, seq, since_ms AS sinceMs FROM conditions ORDER BY seq',
+        'SELECT vm_id AS vmId, condition, seq, since_ms AS sinceMs, verdict FROM conditions ORDER BY seq',
       ).all();
       return { machines, conditions } as unknown as ReaderCalls['machines']['answer'];
     } finally {
       this.#db.exec('ROLLBACK');
     }
+  }
+
+  /** All holds that were begun and have not ended. */
+  holds(): ReaderCalls['holds']['answer'] {
+    const rows = this.#prepare(
+      'SELECT vm_id AS vmId, reason, since_ms AS sinceMs, until_ms AS untilMs FROM holds ORDER BY vm_id',
+    ).all();
+    return rows as unknown as ReaderCalls['holds']['answer'];
   }
 
   /** A value of the server's own. */

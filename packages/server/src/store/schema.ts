@@ -44,8 +44,30 @@ CREATE TABLE conditions (
 CREATE TABLE server_values (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 `;
 
+/**
+ * The verdict of an open heartbeatStopped stands beside it: the event may be deleted by retention long before the guest
+ * is mended. For what is open already it is taken from the last event of the machine that is kept (with `max`, SQLite
+ * takes the other columns from the row of the maximum). A hold on all machines has the empty id.
+ */
+const version2 = `
+ALTER TABLE conditions ADD COLUMN verdict TEXT;
+UPDATE conditions SET verdict = told.verdict FROM (
+  SELECT vm_id, max(seq), data ->> 'verdict' AS verdict FROM events
+  WHERE type = 'heartbeatStopped'
+    AND seq >= (SELECT min(seq) FROM conditions WHERE condition = 'heartbeatStopped')
+  GROUP BY vm_id
+) AS told
+WHERE told.vm_id = conditions.vm_id AND conditions.condition = 'heartbeatStopped';
+CREATE TABLE holds (
+  vm_id TEXT PRIMARY KEY,
+  reason TEXT NOT NULL,
+  since_ms INTEGER NOT NULL,
+  until_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+`;
+
 /** The steps, the first makes version 1 out of nothing. */
-export const migrations: readonly string[] = [version1];
+export const migrations: readonly string[] = [version1, version2];
 
 /** A number that a PRAGMA answers. */
 export function pragmaNumber(db: DatabaseSync, name: string): number {

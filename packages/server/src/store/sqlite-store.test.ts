@@ -16,7 +16,12 @@ import { DatabaseSync } from 'node:sqlite';
 import { fileURLToPath } from 'node:url';
 import type { VmError, VmEvent } from '@vmpulse/wire';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { machineRecord, machineReference, stoppedDraft } from '../../../../test/support/machines.ts';
+import {
+  holdDraft,
+  machineRecord,
+  machineReference,
+  stoppedDraft,
+} from '../../../../test/support/machines.ts';
 import { SystemClock } from '../clock.ts';
 import { migrations } from './schema.ts';
 import { SqliteStore, type SqliteStoreOptions } from './sqlite-store.ts';
@@ -73,12 +78,15 @@ test('events, machines, values and the id of the log outlive a restart', async (
   const first = await open();
   const event = await first.append(now(1), { put: machineRecord(1) });
   await first.setValue('cleanStop', 'yes');
+  await first.append(holdDraft(1, 'backup', 60_000));
   await first.close();
   expect(readdirSync(directory).toSorted()).toEqual(['vmpulse.db', 'vmpulse.lock', 'vmpulse.pid']);
   const second = await open();
   expect(second.serverId).toBe(first.serverId);
-  expect((await second.read({ after: 0, limit: 9 })).events).toEqual([event]);
-  expect(await second.loadMachines()).toMatchObject([{ record: machineRecord(1), conditions: [{ seq: 1 }] }]);
+  expect((await second.read({ after: 0, limit: 1 })).events).toEqual([event]);
+  const conditions = [{ condition: 'heartbeatStopped', seq: 1, verdict: 'hung' }];
+  expect(await second.loadMachines()).toMatchObject([{ record: machineRecord(1), conditions }]);
+  expect(await second.loadHolds()).toMatchObject([{ vmId: machineReference(1).id, reason: 'backup' }]);
   expect(await second.getValue('cleanStop')).toBe('yes');
 });
 

@@ -4,7 +4,14 @@
  * Here in the main thread are the queue of what waits for the writer and the newest events for live readers.
  */
 import { join, resolve } from 'node:path';
-import { type EventDraft, VmError, type VmEvent, type VmState, toCloudEvent } from '@vmpulse/wire';
+import {
+  type EventDraft,
+  type StopVerdict,
+  VmError,
+  type VmEvent,
+  type VmState,
+  toCloudEvent,
+} from '@vmpulse/wire';
 import { type Clock, withDeadline } from '../clock.ts';
 import type { EventLog, EventLogState, EventQuery, EventSlice } from '../event/log.ts';
 import type {
@@ -13,6 +20,7 @@ import type {
   MachineRecord,
   MachineStore,
   OpenCondition,
+  StoredHold,
   StoredMachine,
 } from '../machine-record.ts';
 import { Checkpointer } from './checkpointer.ts';
@@ -30,7 +38,7 @@ import {
   readTimeoutMs,
 } from './store-limits.ts';
 import { Tail } from './tail.ts';
-import { CallFailure } from './thread-client.ts';
+import { CallFailure, type StartThread } from './thread-client.ts';
 import { type Pending, WriteQueue } from './write-queue.ts';
 
 /** How the store is opened. */
@@ -46,6 +54,8 @@ export interface SqliteStoreOptions {
   readonly maxPending?: number;
   /** @internal For tests: how many of the newest events are served from memory. */
   readonly tailEvents?: number;
+  /** @internal For simulation: how a thread is started; default: as one of Node's. */
+  readonly startThread?: StartThread;
 }
 
 /** The store of one data directory. */
@@ -67,14 +77,15 @@ export class SqliteStore implements EventLog, MachineStore {
   #closing: Promise<void> | null = null;
 
   private constructor(file: string, lock: DirectoryLock, options: SqliteStoreOptions) {
-    const { clock } = options;
+    const { clock, startThread } = options;
     this.#clock = clock;
     this.#warn = options.warn ?? (() => undefined);
     this.#lock = lock;
     this.#tail = new Tail(options.tailEvents);
-    this.#writer = new KeptThread(clock, 'writer', () => ({ file, maxPages: options.maxPages ?? null }));
-    this.#reader = new KeptThread(clock, 'reader', () => ({ file }));
-    this.#copier = new KeptThread(clock, 'checkpoint', () => ({ file }));
+    const bounds = { file, maxPages: options.maxPages ?? null };
+    this.#writer = new KeptThread(clock, 'writer', () => bounds, startThread);
+    this.#reader = new KeptThread(clock, 'reader', () => ({ file }), startThread);
+    this.#copier = new KeptThread(clock, 'checkpoint', () => ({ file }), startThread);
     this.#queue = new WriteQueue({
       clock,
       commit: (items, isUnknown) => this.#commit(items, isUnknown),
@@ -169,9 +180,10 @@ export class SqliteStore implements EventLog, MachineStore {
   async loadMachines(): Promise<StoredMachine[]> {
     const { machines, conditions } = await this.#readCall('machines', null);
     const open = new Map<string, OpenCondition[]>();
-    for (const { vmId, condition, seq, sinceMs } of conditions) {
+    for (const { vmId, condition, seq, sinceMs, verdict } of conditions) {
       const list = open.get(vmId) ?? [];
-      list.push({ condition: condition as Condition, seq, sinceMs });
+      const told = verdict === null ? {} : { verdict: verdict as StopVerdict };
+      list.push({ condition: condition as Condition, seq, sinceMs, ...told });
       open.set(vmId, list);
     }
     return machines.map(({ vmId, record, state }) => ({
@@ -179,6 +191,11 @@ export class SqliteStore implements EventLog, MachineStore {
       state: (state ?? 'turnedOff') as VmState,
       conditions: open.get(vmId) ?? [],
     }));
+  }
+
+  async loadHolds(): Promise<StoredHold[]> {
+    const holds = await this.#readCall('holds', null);
+    return holds.map((hold) => ({ ...hold, vmId: hold.vmId === '' ? null : hold.vmId }));
   }
 
   putMachine(record: MachineRecord): Promise<void> {
@@ -206,6 +223,11 @@ export class SqliteStore implements EventLog, MachineStore {
   /** @internal For tests: ends a thread as a crash would. */
   async killThread(name: 'writer' | 'reader' | 'copier'): Promise<void> {
     await { writer: this.#writer, reader: this.#reader, copier: this.#copier }[name].kill();
+  }
+
+  /** @internal For simulation: what the end of its process does to what it holds; nothing is written any more. */
+  abandon(): void {
+    this.#lock.release();
   }
 
   async #start(): Promise<void> {
@@ -304,7 +326,7 @@ export class SqliteStore implements EventLog, MachineStore {
     });
   }
 
-  async #readCall<K extends 'page' | 'machines' | 'value'>(
+  async #readCall<K extends 'page' | 'machines' | 'holds' | 'value'>(
     call: K,
     request: ReaderCalls[K]['request'],
   ): Promise<ReaderCalls[K]['answer']> {

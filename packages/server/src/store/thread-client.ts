@@ -29,8 +29,25 @@ interface Waiting {
   readonly reject: (error: Error) => void;
 }
 
-/** A thread that answers calls in their order. */
-export class ThreadClient<C extends Record<keyof C, Call>> {
+/** A thread as the store uses it. */
+export interface Thread<C extends Record<keyof C, Call>> {
+  /** Whether it ended; every call rejects then. */
+  readonly gone: boolean;
+  /** Calls not yet answered. */
+  readonly waiting: number;
+  /** Errors: CallFailure, ThreadGone. */
+  call<K extends keyof C & string>(call: K, request: C[K]['request']): Promise<C[K]['answer']>;
+  /** Lets it close the database and end; ends it when it does not within a deadline. */
+  close(clock: Clock): Promise<void>;
+  /** Ends it at once, whatever it is doing. */
+  terminate(): Promise<void>;
+}
+
+/** Starts the thread of this name (`writer`, `reader`, `checkpoint`). */
+export type StartThread = <C extends Record<keyof C, Call>>(name: string) => Thread<C>;
+
+/** A thread of Node's that answers calls in their order. */
+export class ThreadClient<C extends Record<keyof C, Call>> implements Thread<C> {
   readonly #name: string;
   readonly #worker: Worker;
   #waiting: Waiting[] = [];

@@ -175,6 +175,38 @@ test('a database of an older version is migrated and keeps its data', () => {
   old.close();
 });
 
+test('version 2 knows the verdict of what is open already, where the event is kept', () => {
+  const [first = ''] = migrations;
+  const old = new DatabaseSync(file);
+  migrate(old, [first]);
+  old.exec("INSERT INTO log VALUES (1, 'the-id', 4)");
+  const event = old.prepare('INSERT INTO events VALUES (?, ?, ?, NULL, 1, ?)');
+  event.run(5, 'heartbeatStopped', 'a', '{"verdict":"spinning"}');
+  event.run(6, 'heartbeatStopped', 'b', '{"verdict":"busy"}');
+  event.run(8, 'heartbeatResumed', 'b', '{}');
+  event.run(9, 'heartbeatStopped', 'b', '{"verdict":"panicked"}');
+  // Told again while it was open: the process of `a` died at last.
+  event.run(10, 'heartbeatStopped', 'a', '{"verdict":"exited"}');
+  event.run(11, 'visibilityLost', 'a', '{"verdict":"unknown"}');
+  const condition = old.prepare('INSERT INTO conditions VALUES (?, ?, ?, 1)');
+  condition.run('a', 'heartbeatStopped', 5);
+  condition.run('a', 'visibilityLost', 11);
+  condition.run('b', 'heartbeatStopped', 9);
+  // Its event was deleted by retention.
+  condition.run('c', 'heartbeatStopped', 3);
+  old.close();
+  new Writer(file).close();
+  const db = new DatabaseSync(file, { readOnly: true });
+  expect(db.prepare('SELECT * FROM conditions ORDER BY seq').all()).toEqual([
+    { vm_id: 'c', condition: 'heartbeatStopped', seq: 3, since_ms: 1, verdict: null },
+    { vm_id: 'a', condition: 'heartbeatStopped', seq: 5, since_ms: 1, verdict: 'exited' },
+    { vm_id: 'b', condition: 'heartbeatStopped', seq: 9, since_ms: 1, verdict: 'panicked' },
+    { vm_id: 'a', condition: 'visibilityLost', seq: 11, since_ms: 1, verdict: null },
+  ]);
+  expect(db.prepare('SELECT count(*) AS n FROM holds').get()).toEqual({ n: 0 });
+  db.close();
+});
+
 test('a database of each released version opens with its data', () => {
   for (const version of migrations.keys()) {
     const path = join(directory, `version-${version + 1}.db`);

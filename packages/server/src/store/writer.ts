@@ -23,9 +23,16 @@ const sql = {
   removeConditions: 'DELETE FROM conditions WHERE vm_id = ?',
   state: 'INSERT INTO machine_states VALUES (?, ?) ON CONFLICT DO UPDATE SET state = excluded.state',
   isStored: 'SELECT 1 FROM machines WHERE vm_id = ?',
-  open: 'INSERT INTO conditions VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING',
+  // The first opening counts; the verdict is the one told last.
+  open:
+    'INSERT INTO conditions (vm_id, condition, seq, since_ms, verdict) VALUES (?, ?, ?, ?, ?) ' +
+    'ON CONFLICT DO UPDATE SET verdict = excluded.verdict',
   close: 'DELETE FROM conditions WHERE vm_id = ? AND condition = ?',
   value: 'INSERT INTO server_values VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value',
+  hold:
+    'INSERT INTO holds VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE ' +
+    'SET reason = excluded.reason, since_ms = excluded.since_ms, until_ms = excluded.until_ms',
+  endHold: 'DELETE FROM holds WHERE vm_id = ?',
   oldest: 'SELECT seq, time_ms FROM events ORDER BY seq LIMIT ?',
   deleteEvents: 'DELETE FROM events WHERE seq <= ?',
   deletedThrough: 'UPDATE log SET deleted_through = ?',
@@ -36,6 +43,13 @@ const sql = {
 function prepareAll(db: DatabaseSync): Statements {
   const entries = Object.entries(sql).map(([name, text]) => [name, db.prepare(text)] as const);
   return Object.fromEntries(entries) as Statements;
+}
+
+/** The verdict of a heartbeatStopped; null of any other. */
+function stopVerdict({ type, data }: EventRow): string | null {
+  if (type !== 'heartbeatStopped') return null;
+  const { verdict } = JSON.parse(data) as { verdict?: unknown };
+  return typeof verdict === 'string' ? verdict : null;
 }
 
 /** The answer of `PRAGMA wal_checkpoint`. */
@@ -155,7 +169,9 @@ export class Writer {
     if (event.vmId === null) return;
     if (event.type === 'vmDeleted') this.#run.removeConditions.run(event.vmId);
     for (const [condition, rule] of Object.entries(conditionRules)) {
-      if (rule.opens === event.type) this.#run.open.run(event.vmId, condition, seq, event.timeMs);
+      if (rule.opens === event.type) {
+        this.#run.open.run(event.vmId, condition, seq, event.timeMs, stopVerdict(event));
+      }
       if (rule.closes === event.type) this.#run.close.run(event.vmId, condition);
     }
   }
@@ -180,6 +196,14 @@ export class Writer {
         break;
       case 'value':
         this.#run.value.run(effect.key, effect.value);
+        break;
+      case 'hold': {
+        const { vmId, reason, sinceMs, untilMs } = effect.hold;
+        this.#run.hold.run(vmId, reason, sinceMs, untilMs);
+        break;
+      }
+      case 'endHold':
+        this.#run.endHold.run(effect.vmId);
         break;
     }
   }

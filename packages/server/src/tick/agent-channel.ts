@@ -99,9 +99,10 @@ export class AgentChannel {
     return this.#connection.kind !== 'none' && this.#connection.kind !== 'connecting';
   }
 
-  /** Is a command out that has not been answered? */
+  /** Is a command other than a ping out that has not been answered? */
   get busy(): boolean {
-    return this.#current !== null && this.#current.phase !== 'preparing';
+    const job = this.#current;
+    return job !== null && job.request.kind !== 'ping' && job.phase !== 'preparing';
   }
 
   /**
@@ -122,7 +123,9 @@ export class AgentChannel {
         return;
       }
       const job: Job = { request, line, resolve, reject, phase: 'queued', mayReconnect: true, timer: null };
-      job.timer = this.#clock.setTimer(() => this.#deadline(job), request.timeoutMs);
+      // An answer that arrived while this process stood still is read first.
+      const late = (): void => this.#clock.afterPoll(() => this.#deadline(job));
+      job.timer = this.#clock.setTimer(late, request.timeoutMs);
       const before =
         request.kind === 'ping' ? -1 : this.#queue.findIndex((other) => other.request.kind === 'ping');
       this.#queue.splice(before < 0 ? this.#queue.length : before, 0, job);

@@ -7,7 +7,9 @@ import type { Clock } from '../clock.ts';
 import { agentCommandTimeoutMs, maxAgentLineBytes } from '../limits.ts';
 import { AgentChannel, type AgentRequest } from './agent-channel.ts';
 import { nonsense, record } from './agent-answer.ts';
+import { AgentFiles } from './agent-files.ts';
 import { printable } from './hello.ts';
+import type { AgentPing } from './source.ts';
 
 /** Longest answer of a command whose answers are short, bytes; `guest-info` is the longest, below 10 KiB. */
 const maxShortAnswerBytes: number = 64 * 1024;
@@ -17,11 +19,6 @@ const maxAgentCommands = 256;
 const maxOutputLimitBytes: number = Math.floor(((maxAgentLineBytes - 4_096) * 3) / 8);
 const firstPollMs = 10;
 const slowestPollMs = 250;
-
-/** What a ping showed. `busy`: another command was out all the time, so the silence says nothing. */
-export type AgentPing =
-  | { readonly answered: true; readonly latencyMs: number }
-  | { readonly answered: false; readonly reason: 'silent' | 'busy' | 'notConnected' };
 
 /** The guest's operating system; null where the guest does not say, or says what is not printable. */
 export interface AgentOsInfo {
@@ -66,11 +63,20 @@ export interface ExecuteResult {
 export class GuestAgent {
   readonly #clock: Clock;
   readonly #channel: AgentChannel;
+  readonly #files: AgentFiles;
 
   /** `address`: path of the agent port's Unix socket. */
   constructor(clock: Clock, address: string) {
     this.#clock = clock;
     this.#channel = new AgentChannel(clock, address);
+    this.#files = new AgentFiles((command, args, maxAnswerBytes) =>
+      this.#request(command, agentCommandTimeoutMs, args, maxAnswerBytes),
+    );
+  }
+
+  /** A command other than a ping is out and not answered: that the agent is silent says nothing. */
+  get busy(): boolean {
+    return this.#channel.busy;
   }
 
   /** Monotonic time of the last valid answer, one too late for its command included; null if there was none. */
@@ -161,6 +167,26 @@ export class GuestAgent {
     return status;
   }
 
+  /** Freezes every file system that can be frozen, for a consistent copy of its disk; answers how many. */
+  freeze(timeoutMs: number): Promise<number> {
+    return this.#count('guest-fsfreeze-freeze', timeoutMs);
+  }
+
+  /** Thaws what was frozen; answers how many. */
+  thaw(timeoutMs: number): Promise<number> {
+    return this.#count('guest-fsfreeze-thaw', timeoutMs);
+  }
+
+  /** Writes a file of the guest anew. */
+  writeFile(path: string, content: Uint8Array): Promise<void> {
+    return this.#files.write(path, content);
+  }
+
+  /** A file of the guest, null when there is none. Further errors: E_BUFFER_OVERFLOW past `maxBytes`. */
+  readFile(path: string, maxBytes: number): Promise<Uint8Array | null> {
+    return this.#files.read(path, maxBytes);
+  }
+
   /** Runs a program in the guest and waits for its end. Further errors: E_INVALIDARG, E_BUFFER_OVERFLOW. */
   async execute(
     path: string,
@@ -200,6 +226,12 @@ export class GuestAgent {
   ): Promise<unknown> {
     const request: AgentRequest = { execute: command, timeoutMs, maxAnswerBytes, kind: 'operator' };
     return this.#channel.request(args === undefined ? request : { ...request, arguments: args });
+  }
+
+  async #count(command: string, timeoutMs: number): Promise<number> {
+    const count = await this.#request(command, timeoutMs);
+    if (!Number.isSafeInteger(count)) throw nonsense(command);
+    return count as number;
   }
 
   /** The answer of a command that answers with an object. */

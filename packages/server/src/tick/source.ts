@@ -45,3 +45,28 @@ export interface TickSource {
   /** Listens on the port at `address` (a Unix socket's path), reconnecting until closed. */
   listen(address: string, listener: TickListener): TickSubscription;
 }
+
+/** The guest agent of one process, as its watch uses it. No method rejects. */
+export interface AgentWitness {
+  /** It answered since the guest booted, and the guest did not close its port. */
+  readonly present: boolean;
+  /** An operator's command is out: that it does not answer says nothing. */
+  readonly busy: boolean;
+  /** Does it answer within `timeoutMs`? */
+  ping(timeoutMs: number): Promise<AgentPing>;
+  /** What it says of the guest's file systems; null when it does not say within `timeoutMs`. */
+  fileSystems(timeoutMs: number): Promise<'thawed' | 'frozen' | null>;
+}
+
+/** What a ping showed. `busy`: another command was out all the time, so the silence says nothing. */
+export type AgentPing =
+  | { readonly answered: true; readonly latencyMs: number }
+  | { readonly answered: false; readonly reason: 'silent' | 'busy' | 'notConnected' };
+
+/** Receives the answers of an agent that is pinged instead of a ticker. Calls are cheap and never throw. */
+export interface PulseListener {
+  /** How often it is to be pinged, ms; null while it is not (a ticker ticks, or nothing is watched). */
+  wantedEveryMs(): number | null;
+  /** The agent answered: the guest was alive. */
+  onPulse(): void;
+}

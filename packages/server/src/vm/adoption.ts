@@ -63,7 +63,7 @@ function repair(machine: Machine, adoption: Adoption, saved: boolean): Found {
     if (plan.kind === 'rest') rest(machine, plan, adoption.stderr);
     return { foundDead: plan.kind === 'rest' && plan.foundDead };
   }
-  const process = machine.hold(adoption.machine, 'adopted', adoption.runState);
+  const process = machine.hold(adoption.machine, beginning(machine, adoption), adoption.runState);
   const at = heldState(state);
   if (at === null) machine.found({ kind: 'off', state: saved ? 'saved' : 'turnedOff' });
   else machine.found({ kind: 'held', state: at, process });
@@ -73,6 +73,16 @@ function repair(machine: Machine, adoption: Adoption, saved: boolean): Found {
   carryOut(machine, process, plan, saved);
   process.link.wake();
   return { foundDead: false };
+}
+
+/** A guest that was reset while no service ran has the port of its heartbeat closed until it has booted. */
+function beginning(
+  { record }: Machine,
+  { guestPorts }: Extract<Adoption, { kind: 'running' }>,
+): 'adopted' | 'adoptedSilent' {
+  if (guestPorts === undefined) return 'adopted';
+  const open = record.watch.source === 'agent' ? guestPorts.agent : guestPorts.heartbeat;
+  return open ? 'adopted' : 'adoptedSilent';
 }
 
 function rest(machine: Machine, plan: Extract<Repair, { kind: 'rest' }>, stderr: string): void {

@@ -18,6 +18,8 @@ const pausedStates: readonly RunState[] = ['paused', 'ioError', 'watchdog', 'sav
 export function onHypervisorEvent(machine: Machine, process: HeldProcess, event: HypervisorEvent): void {
   if (process.ended) return;
   try {
+    // Its guest goes on in another QEMU: this one's end is in order.
+    if (event.kind === 'exited' && event.migrated === true) migratedAway(machine, process);
     // A suspended watch takes an exit for what was asked for. This one was not.
     if (event.kind === 'exited' && !process.exitExpected) machine.unsuspend();
     machine.watch.hypervisorEvent(event);
@@ -59,6 +61,13 @@ export function guestOff(machine: Machine, process: HeldProcess, reason: string)
   machine.closing = quitBeside(machine, process);
 }
 
+function migratedAway(machine: Machine, process: HeldProcess): void {
+  if (process.exitExpected) return;
+  process.exitExpected = true;
+  machine.suspend('turningOff');
+  machine.append('migratedAway', {});
+}
+
 /** What the lifecycle does about each event; those not named are the watch's alone. */
 type Reactions = {
   readonly [K in HypervisorEvent['kind']]?: (
@@ -72,8 +81,13 @@ const reactions: Reactions = {
   exited: (machine, process) => machine.ended(process),
   shutdown: (machine, process, { byGuest, reason }) => {
     // A panic that ends the machine is told by the watch as what it is.
-    if (byGuest && !process.panicked && reason !== 'guest-panic') guestOff(machine, process, reason);
+    if (!byGuest || process.panicked || reason === 'guest-panic') return;
+    guestOff(machine, process, process.hibernated ? 'guest-hibernated' : reason);
   },
+  hibernated: (_machine, process) => {
+    process.hibernated = true;
+  },
+  tripleFault: (machine) => machine.append('tripleFault', {}),
   reset: onReset,
   panicked: (_machine, process) => {
     process.panicked = true;
@@ -82,17 +96,25 @@ const reactions: Reactions = {
   stopped: (machine, process) => {
     if (!isSteered(machine)) void settleByAsking(machine, process);
   },
-  resumed: (machine, process) => settle(machine, process, 'running'),
-  connectionRegained: (machine, process, { runState }) => settle(machine, process, runState),
+  resumed: (machine, process) => {
+    process.link.resumed();
+    settle(machine, process, 'running');
+  },
+  connectionRegained: (machine, process, { runState }) => {
+    // Its opening of the port may have been missed.
+    process.link.wake();
+    settle(machine, process, runState);
+  },
   port: (_machine, process, { port, open }) => {
     if (port !== 'agent') return;
-    if (open) process.link.wake();
+    if (open) process.link.portOpened();
     else process.link.portClosed();
   },
 };
 
 function onReset(machine: Machine, process: HeldProcess, event: { byGuest: boolean; reason: string }): void {
   process.panicked = false;
+  process.hibernated = false;
   process.guestOffTold = false;
   process.link.rebooted();
   const { clock } = machine.host;

@@ -51,7 +51,7 @@ export class Journal {
   /** Appends an event. Resolves when it is durable, however long that takes; rejects only when it was dropped. */
   async appendOrLose<T extends EventType>(
     type: T,
-    vm: VmReference,
+    vm: VmReference | undefined,
     data: EventDataByType[T],
     effect?: MachineEffect,
   ): Promise<void> {

@@ -32,6 +32,9 @@ export function vmInfo(machine: Machine): VmInfo {
 export function guestInfo(machine: Machine): GuestInfo {
   const { hello: _hello, ...heartbeat } = machine.watch.info();
   const { version, osName, computerName } = machine.additions();
-  const canShutdown = machine.state === 'running' && machine.process?.link.canShutdown === true;
-  return { ...heartbeat, additions: { version }, osName, computerName, canShutdown };
+  const link = machine.process?.link;
+  const canShutdown = machine.state === 'running' && link?.canShutdown === true;
+  const fileSystems = link?.lastFileSystems ?? null;
+  const said = { additions: { version }, osName, computerName, canShutdown, fileSystems };
+  return { ...heartbeat, ...said, hold: machine.host.holdOn(machine.id) };
 }

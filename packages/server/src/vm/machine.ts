@@ -9,6 +9,7 @@ import {
   stateCodes,
   type EventDataByType,
   type EventType,
+  type HoldInfo,
   type VmReference,
   type VmState,
 } from '@vmpulse/wire';
@@ -20,6 +21,7 @@ import type { Beginning, SuspendReason, Watch, WatchKeeper } from '../monitor/wa
 import type { TickListener, TickSource, TickSubscription } from '../tick/source.ts';
 import { gate } from './gate.ts';
 import { GuestLink } from './guest-link.ts';
+import { introduceHost } from './guest-parameters.ts';
 import { onHypervisorEvent } from './hypervisor-events.ts';
 import type { Journal } from './journal.ts';
 import { checkTransition, endings, type HeldProcess, type HeldState, type Phase } from './phase.ts';
@@ -36,6 +38,8 @@ export interface MachineHost {
   readonly tickSource: TickSource;
   readonly connectAgent: (address: string) => GuestAgentPort;
   readonly tasks: TaskRegistry;
+  /** The hold on a machine's watch, its own or that of all. */
+  readonly holdOn: (vmId: string) => HoldInfo | null;
   /** Aborted when the service begins to stop. */
   readonly stopping: AbortSignal;
 }
@@ -208,10 +212,18 @@ export class Machine {
       address: machine.ports.agent,
       connect: this.host.connectAgent,
       clock: this.host.clock,
-      onAdditions: () => this.sweep(),
+      pulses: this.watch.pulses,
+      onAdditions: () => {
+        this.sweep();
+        void introduceHost(link.agent, this.name);
+      },
+      logger: this.host.logger,
+      vm: () => this.reference,
     });
     this.#suspended = false;
-    this.watch.begin(machine, how, runState);
+    this.watch.begin(machine, how, runState, machine.ports.agent === null ? null : link);
+    // No ticker wakes it: it was the heartbeat, and is pinged until it answers.
+    if (how !== 'booted' && this.#record.watch.source === 'agent') link.expect();
     return {
       machine,
       configuration: this.#record.activeConfiguration ?? this.#record.configuration,
@@ -224,6 +236,7 @@ export class Machine {
       lastResetMs: Number.NEGATIVE_INFINITY,
       guestOffTold: false,
       panicked: false,
+      hibernated: false,
       ended: false,
     };
   }
@@ -243,6 +256,7 @@ export class Machine {
     if (!this.#suspended) return;
     this.#suspended = false;
     this.watch.unsuspend();
+    this.process?.link.resumed();
   }
 
   /** The process is gone: tells the states that are left of its end. Idempotent. */
@@ -273,6 +287,7 @@ export class Machine {
     this.#released = true;
     if (process === null) return;
     process.ticks?.close();
+    await process.link.freezer.release();
     process.link.close();
     try {
       await process.machine.detach();
@@ -322,7 +337,14 @@ export class Machine {
   }
 
   #listenForTicks(address: string | null, link: GuestLink): TickSubscription | null {
-    if (address === null) return null;
+    const ticks = address === null ? null : this.#tickListener(address, link);
+    // Of an agent that an operator keeps busy, silence says nothing.
+    const agentBusy = (): boolean => link.busy && this.watch.info().source === 'agent';
+    this.watch.setBacklogProbe(() => ticks?.backlogged() === true || agentBusy());
+    return ticks;
+  }
+
+  #tickListener(address: string, link: GuestLink): TickSubscription {
     const { listener } = this.watch;
     let heard = false;
     const first = (): void => {
@@ -339,8 +361,6 @@ export class Machine {
       onRejected: (bytes) => listener.onRejected(bytes),
       onConnection: (connected) => listener.onConnection(connected),
     };
-    const ticks = this.host.tickSource.listen(address, wrapped);
-    this.watch.setBacklogProbe(() => ticks.backlogged());
-    return ticks;
+    return this.host.tickSource.listen(address, wrapped);
   }
 }

@@ -24,6 +24,8 @@ export interface HeldProcess {
   guestOffTold: boolean;
   /** Its guest panicked: not running, but not paused by anyone either. */
   panicked: boolean;
+  /** The guest wrote its state to its own disk before it turned itself off. */
+  hibernated: boolean;
   ended: boolean;
 }
 

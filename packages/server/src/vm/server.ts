@@ -8,6 +8,7 @@ import {
   messageIds,
   VmError,
   type GuestInfo,
+  type HoldInfo,
   type ServerInfo,
   type TaskInfo,
   type Verdict,
@@ -16,7 +17,7 @@ import {
   type VmInfo,
   type VmState,
 } from '@vmpulse/wire';
-import { type Clock, type Timer, withDeadline } from '../clock.ts';
+import { type Clock, withDeadline } from '../clock.ts';
 import type { EventLog } from '../event/log.ts';
 import type { Hypervisor, HypervisorInfo } from '../hypervisor/hypervisor.ts';
 import {
@@ -24,8 +25,6 @@ import {
   durableAppendTimeoutMs,
   maxMachines,
   maxParallelAdoptions,
-  maxSweepWrites,
-  memorySweepMs,
   serviceStopTimeoutMs,
 } from '../limits.ts';
 import type { MachineStore, StoredMachine } from '../machine-record.ts';
@@ -34,6 +33,8 @@ import type { TickSource } from '../tick/source.ts';
 import { adopt } from './adoption.ts';
 import { autostart, type AutostartCandidate } from './autostart.ts';
 import { changedConfiguration, completeConfiguration } from './configuration.ts';
+import { GuestCommands } from './guest-commands.ts';
+import { Holds } from './holds.ts';
 import { hostInfo, lookedAt, shownLimits } from './host-info.ts';
 import { Journal } from './journal.ts';
 import { changeMachine } from './machine-change.ts';
@@ -42,6 +43,7 @@ import { MachineDirectory } from './machine-directory.ts';
 import { guestInfo, vmInfo } from './machine-info.ts';
 import type { MachineService, TaskOperation } from './machine-service.ts';
 import { Machine, type MachineHost } from './machine.ts';
+import { MemorySweep } from './memory-sweep.ts';
 import { checkId, newRecord } from './new-machine.ts';
 import { occupy, operate } from './operate.ts';
 import { forEachParallel } from './parallel.ts';
@@ -86,10 +88,12 @@ export class VirtualServer implements MachineService {
   readonly #journal: Journal;
   readonly #tasks: TaskRegistry;
   readonly #machines = new MachineDirectory();
+  readonly holds: Holds;
+  readonly guests: GuestCommands;
   readonly #host: MachineHost;
   readonly #stopping = new AbortController();
   readonly #startedMs: number;
-  #sweepTimer: Timer | null = null;
+  readonly #sweep: MemorySweep;
   #loading: Promise<Machine[]> | null = null;
   #stopped: Promise<void> | null = null;
   /** serviceStarted was told, so that its end is told too. */
@@ -101,11 +105,21 @@ export class VirtualServer implements MachineService {
     this.#options = options;
     this.#journal = new Journal(log, store, clock, logger);
     this.#tasks = new TaskRegistry(clock);
+    this.#sweep = new MemorySweep(clock, this.#journal, this.#machines);
     this.#startedMs = clock.monotonicMs();
     const journal = this.#journal;
     const tasks = this.#tasks;
     const stopping = this.#stopping.signal;
-    this.#host = { clock, journal, logger, watches, tickSource, connectAgent, tasks, stopping };
+    const holds = new Holds({
+      clock,
+      journal,
+      machines: this.#machines,
+      requireOpen: () => this.#requireOpen(),
+    });
+    this.holds = holds;
+    this.guests = new GuestCommands({ clock, find: (vm) => this.#openMachine(vm) });
+    const holdOn = (vmId: string): HoldInfo | null => holds.of(vmId);
+    this.#host = { clock, journal, logger, watches, tickSource, connectAgent, tasks, holdOn, stopping };
   }
 
   /** Loads the stored machines; nothing is told, looked for or written. Idempotent. Errors: those of the store. */
@@ -127,6 +141,7 @@ export class VirtualServer implements MachineService {
     const messageId = unclean ? messageIds.serviceStartedUnclean : messageIds.serviceStarted;
     void this.#journal.append('serviceStarted', undefined, { messageId, version, pid, unclean });
     void this.#setCleanStop(false);
+    this.holds.run();
     const candidates: AutostartCandidate[] = [];
     await forEachParallel(known, maxParallelAdoptions, async (machine) => {
       const { runningAtQuit } = machine.record;
@@ -134,7 +149,7 @@ export class VirtualServer implements MachineService {
       candidates.push({ machine, ranAtQuit: runningAtQuit || found });
     });
     if (this.#stopping.signal.aborted) return;
-    this.#sweepLater();
+    this.#sweep.start();
     void this.#lookAtHost();
     void autostart(candidates, this.#stopping.signal);
   }
@@ -149,7 +164,8 @@ export class VirtualServer implements MachineService {
 
   async #stop(reason: string): Promise<void> {
     this.#stopping.abort();
-    this.#sweepTimer?.cancel();
+    this.#sweep.stop();
+    this.holds.close();
     const { stopTimeoutMs = serviceStopTimeoutMs } = this.#options;
     const machines = this.#machines.all();
     if (!this.#started) {
@@ -228,6 +244,7 @@ export class VirtualServer implements MachineService {
     const state = saved ? 'saved' : 'turnedOff';
     const machine = new Machine(this.#host, hypervisor, stored, { kind: 'off', state });
     this.#machines.add(machine);
+    this.holds.cover(machine);
     const data = { hypervisor: hypervisor.kind };
     const created = this.#journal.appendOrLose('vmCreated', machine.reference, data, { put: record });
     const kept = this.#dropWhenLost(machine, created);
@@ -236,8 +253,7 @@ export class VirtualServer implements MachineService {
   }
 
   async change(vm: string, change: VmChange): Promise<VmInfo> {
-    this.#requireOpen();
-    const machine = this.#machines.find(vm);
+    const machine = this.#openMachine(vm);
     const { configuration } = machine.record;
     const changed = changedConfiguration(configuration, change, machine.id);
     this.#journal.requireWritable();
@@ -248,8 +264,7 @@ export class VirtualServer implements MachineService {
   }
 
   async delete(vm: string): Promise<void> {
-    this.#requireOpen();
-    const machine = this.#machines.find(vm);
+    const machine = this.#openMachine(vm);
     checkAllowed(machine, 'delete');
     this.#journal.requireWritable();
     const error = await occupy(machine, 'delete', null, async () => {
@@ -257,16 +272,14 @@ export class VirtualServer implements MachineService {
       await machine.hypervisor.remove(machine.id);
       // Before the event: no later write may bring the record back.
       const { reference } = machine;
-      machine.forget();
-      this.#machines.remove(machine);
+      this.#forget(machine);
       await this.#journal.appendDurably('vmDeleted', reference, {}, { remove: machine.id });
     });
     if (error !== null) throw error;
   }
 
   operate(vm: string, operation: TaskOperation): TaskInfo {
-    this.#requireOpen();
-    return operate(this.#machines.find(vm), operation);
+    return operate(this.#openMachine(vm), operation);
   }
 
   tasks(): TaskInfo[] {
@@ -284,7 +297,9 @@ export class VirtualServer implements MachineService {
   }
 
   async #loadAll(): Promise<Machine[]> {
-    const stored = await this.#options.store.loadMachines();
+    const { store } = this.#options;
+    const [stored, holds] = await Promise.all([store.loadMachines(), store.loadHolds()]);
+    this.holds.load(holds);
     return stored.map((machine) => this.#load(machine));
   }
 
@@ -301,6 +316,7 @@ export class VirtualServer implements MachineService {
       this.#options.logger.error({ err: error, vm }, 'a machine is found by its UUID only; rename it');
     }
     this.#machines.add(machine);
+    this.holds.cover(machine);
     return machine;
   }
 
@@ -344,30 +360,25 @@ export class VirtualServer implements MachineService {
       await created;
     } catch (error) {
       if (machine.phase.kind === 'off' && machine.slot === null) {
-        machine.forget();
-        this.#machines.remove(machine);
+        this.#forget(machine);
       }
       throw error;
     }
   }
 
+  #forget(machine: Machine): void {
+    machine.forget();
+    this.#machines.remove(machine);
+    this.holds.forget(machine.id);
+  }
+
+  #openMachine(vm: string): Machine {
+    this.#requireOpen();
+    return this.#machines.find(vm);
+  }
+
   #requireOpen(): void {
     if (!this.#stopping.signal.aborted) return;
     throw new VmError('VM_E_APP_SHUTTING_DOWN', 'The service is stopping; ask again when it has started.');
-  }
-
-  #sweepLater(): void {
-    this.#sweepTimer = this.#options.clock.setTimer(() => this.#sweep(), memorySweepMs);
-  }
-
-  #sweep(): void {
-    if (this.#stopping.signal.aborted) return;
-    let written = 0;
-    if (this.#journal.writable) {
-      for (const machine of this.#machines.all()) {
-        if (written < maxSweepWrites && machine.sweep()) written += 1;
-      }
-    }
-    this.#sweepLater();
   }
 }

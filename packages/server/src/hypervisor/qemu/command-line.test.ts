@@ -1,6 +1,6 @@
 import type { CompleteVmConfiguration } from '@vmpulse/wire';
 import { describe, expect, it } from 'vitest';
-import { configurationOf } from '../../../../../test/contract/hypervisor.ts';
+import { configurationOf } from '../../../../../test/contract/hypervisor-under-test.ts';
 import { diskFormat, macAddress, qemuArguments } from './command-line.ts';
 
 const vmId = '0b6f2f0e-8a51-4c0e-9d55-d1f2a3b4c5d6';
@@ -71,6 +71,7 @@ const valueTable: [title: string, change: Partial<CompleteVmConfiguration>, opti
       '-chardev',
       'socket,id=serial0,path=serial.sock,server=on,wait=off,logfile=serial.log,logappend=on',
     ],
+    ['a monitor for operators', {}, '-chardev', 'socket,id=operator,path=operator.sock,server=on,wait=off'],
     ['the monitor', {}, '-chardev', 'socket,id=qmp,path=qmp.sock,server=on,wait=off'],
     ['NAT', { networks: [{ type: 'user' }] }, '-netdev', 'user,id=net0'],
     [
@@ -106,6 +107,9 @@ describe('The QEMU command line', () => {
   it('uses kvm with the processor of the host, and tcg with all it can emulate', () => {
     expect(valuesOf(argumentsOf({}, { accelerator: 'kvm' }), '-machine')).toEqual(['q35,accel=kvm']);
     expect(valuesOf(argumentsOf({}, { accelerator: 'kvm' }), '-cpu')).toEqual(['host']);
+    expect(valuesOf(argumentsOf({}, { accelerator: 'kvm' }), '-d')).toEqual([]);
+    expect(valuesOf(argumentsOf({}), '-d')).toEqual(['cpu_reset']);
+    expect(valuesOf(argumentsOf({}), '-D')).toEqual(['cpu-reset.log']);
     expect(valuesOf(argumentsOf({}), '-cpu')).toEqual(['max']);
   });
 

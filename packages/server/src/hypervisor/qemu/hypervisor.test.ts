@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { CompleteVmConfiguration } from '@vmpulse/wire';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { configurationOf } from '../../../../../test/contract/hypervisor.ts';
+import { configurationOf } from '../../../../../test/contract/hypervisor-under-test.ts';
 import { type Command, ScriptedMonitor } from '../../../../../test/support/scripted-monitor.ts';
 import { SystemClock, type Timer } from '../../clock.ts';
 import type { ProcessRecord, RunningMachine } from '../hypervisor.ts';

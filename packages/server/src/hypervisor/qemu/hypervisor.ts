@@ -17,6 +17,7 @@ import type {
   RunningMachine,
   StartRequest,
 } from '../hypervisor.ts';
+import { guestPortsOf } from './guest-ports.ts';
 import { machineFiles, qemuArguments } from './command-line.ts';
 import { byPidFile, findProcess, ProcessSearch } from './find-process.ts';
 import { QemuMachine } from './machine.ts';
@@ -95,6 +96,7 @@ export class QemuHypervisor implements Hypervisor {
     else if (await state.exists()) {
       throw new VmError('E_FAIL', 'The machine has a saved state: restore it, or discard it first.');
     }
+    await state.discardPartial();
     await state.describe(configuration, accelerator);
     if (signal.aborted) throw cancelled();
     const commandLine = qemuArguments({ vmId, configuration, accelerator, restore });
@@ -122,7 +124,10 @@ export class QemuHypervisor implements Hypervisor {
     await machine.learnThreads();
     try {
       await machine.link.connect();
-      return { kind: 'running', machine, runState: await machine.runState() };
+      const runState = await machine.runState();
+      if (runState !== 'restoring') await machine.watchMigrations();
+      const guestPorts = guestPortsOf(await machine.link.execute('query-chardev'));
+      return { kind: 'running', machine, runState, ...(guestPorts === undefined ? {} : { guestPorts }) };
     } catch (error) {
       return this.#adoptUnseen(machine, error);
     }
@@ -183,6 +188,7 @@ export class QemuHypervisor implements Hypervisor {
     await machine.learnThreads();
     if (restore) await readState(machine.link, machine.savedState, this.#clock, signal);
     if (signal.aborted) throw cancelled();
+    await machine.watchMigrations();
     if (restore) await machine.savedState.spend();
     try {
       await machine.link.execute('cont');

@@ -41,7 +41,7 @@ describe('Trimming a log', () => {
 
   it('looks again and again until cancelled', async () => {
     const clock = new SimulatedClock();
-    const timer = keepLogsTrimmed(clock, [{ path, maxBytes: 50 }]);
+    const timer = keepLogsTrimmed(clock, [() => trimLog(path, 50, 50)]);
     for (let round = 0; round < 2; round += 1) {
       await writeFile(path, 'z\n'.repeat(100));
       for (let tries = 0; tries < 50 && (await readFile(path)).length > 50; tries += 1) {

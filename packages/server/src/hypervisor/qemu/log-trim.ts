@@ -1,7 +1,7 @@
 /** Keeps files bounded that QEMU appends to without end: the serial log and its stderr. */
 import { open } from 'node:fs/promises';
 import type { Clock, Timer } from '../../clock.ts';
-import { keptSerialLogBytes, logCheckMs } from '../../limits.ts';
+import { logCheckMs } from '../../limits.ts';
 
 /**
  * Cuts the file's head off once it is larger than `maxBytes`, keeping the last `keptBytes` from the start of a line.
@@ -29,21 +29,16 @@ export async function trimLog(path: string, maxBytes: number, keptBytes: number)
   }
 }
 
-/** A file and its bound. */
-export interface BoundedLog {
-  readonly path: string;
-  readonly maxBytes: number;
-}
+/** Something that cuts its file where it has grown too large. May reject; the next check tries again. */
+export type LogTrim = () => Promise<unknown>;
 
 /** Looks at the files every `logCheckMs` until cancelled. */
-export function keepLogsTrimmed(clock: Clock, logs: readonly BoundedLog[]): Timer {
+export function keepLogsTrimmed(clock: Clock, logs: readonly LogTrim[]): Timer {
   let cancelled = false;
   let timer: Timer;
   const check = async (): Promise<void> => {
-    for (const { path, maxBytes } of logs) {
-      // A full or failing disk: nothing to be done here, and the next check tries again.
-      await trimLog(path, maxBytes, Math.min(keptSerialLogBytes, maxBytes)).catch(() => 0);
-    }
+    // A full or failing disk: nothing to be done here, and the next check tries again.
+    for (const trim of logs) await trim().catch(() => 0);
     if (!cancelled) schedule(logCheckMs);
   };
   const schedule = (delayMs: number): void => {

@@ -109,7 +109,7 @@ describe('A machine whose QEMU answers by script', () => {
     script['query-status'] = [...reading, { status: 'paused' }];
     script['query-migrate'] = [{ status: 'active' }, { status: 'completed' }];
     await machine.resume();
-    expect(commands()).toEqual(['cont']);
+    expect(commands()).toEqual(['migrate-set-capabilities', 'cont']);
     expect(await savedFiles()).toEqual([]);
   });
 
@@ -119,5 +119,56 @@ describe('A machine whose QEMU answers by script', () => {
     await expect(machine.resume()).rejects.toThrow(/nobody gives it/);
     expect(commands()).toEqual([]);
     expect(await savedFiles()).toEqual(['saved-state', 'saved-state.json']);
+  });
+
+  describe('beside a migration that somebody else began', () => {
+    const save = (): Promise<void> => machine.save(() => undefined, new AbortController().signal);
+    beforeEach(async () => {
+      await machine.savedState.discard();
+      script['query-status'] = [{ status: 'running' }];
+      script['query-migrate'] = [{ status: 'active' }];
+    });
+
+    it('is not saved, and leaves the migration alone', async () => {
+      await expect(save()).rejects.toThrow(/being migrated by somebody else/);
+      expect(commands()).toEqual([]);
+      expect(await savedFiles()).toEqual([]);
+    });
+
+    it('goes on when it is told to, and leaves the migration alone', async () => {
+      script['query-status'] = [{ status: 'paused' }];
+      expect(await machine.runState()).toBe('paused');
+      await machine.resume();
+      expect(commands()).toEqual(['cont']);
+    });
+
+    it('shows as paused while QEMU stops it for the last of its state, and is not migrated by that', async () => {
+      script['query-status'] = [{ status: 'finish-migrate' }];
+      script['query-migrate'] = [{ status: 'device' }, { status: 'failed' }];
+      expect(await machine.runState()).toBe('paused');
+      script['query-status'] = [{ status: 'running' }];
+      script['stop'] = ['not now'];
+      await expect(save()).rejects.toThrow(/refused stop/);
+    });
+
+    it('sees it complete though QEMU does not tell, as it is told to only when nothing is under way', async () => {
+      script['migrate-set-capabilities'] = ['There is a migration process in progress', {}];
+      script['query-migrate'] = [{ status: 'active' }, { status: 'active' }, { status: 'completed' }];
+      await machine.watchMigrations();
+      await expect.poll(commands).toEqual(['migrate-set-capabilities', 'migrate-set-capabilities']);
+      await expect(save()).rejects.toThrow(/was migrated away/);
+      monitor.send('{"event":"RESUME","timestamp":{"seconds":0,"microseconds":0}}\n');
+      script['stop'] = ['not now'];
+      await expect.poll(() => save().catch(String)).toMatch(/refused stop/);
+    });
+
+    it('takes its own save for none', async () => {
+      script['query-migrate'] = [{ status: 'completed' }];
+      await machine.savedState.begin();
+      script['query-status'] = [{ status: 'postmigrate' }];
+      expect(await machine.runState()).toBe('saving');
+      await machine.savedState.discard();
+      expect(await machine.runState()).toBe('paused');
+    });
   });
 });

@@ -5,18 +5,13 @@
 import type { ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import { VmError } from '@vmpulse/wire';
-import { type Clock, type Timer, withDeadline } from '../../clock.ts';
-import {
-  maxSerialLogBytes,
-  maxStderrLogBytes,
-  qemuQuitTimeoutMs,
-  qemuStartTimeoutMs,
-  qmpCommandTimeoutMs,
-} from '../../limits.ts';
+import { type Clock, withDeadline } from '../../clock.ts';
+import { qemuQuitTimeoutMs, qemuStartTimeoutMs, qmpCommandTimeoutMs } from '../../limits.ts';
 import { socketAddress } from '../../socket-path.ts';
 import { EventBuffer } from '../event-buffer.ts';
 import type {
   HypervisorEvent,
+  IoCounters,
   ProcessRecord,
   ProcessSample,
   Progress,
@@ -24,7 +19,10 @@ import type {
   RunState,
 } from '../hypervisor.ts';
 import { machineFiles } from './command-line.ts';
-import { keepLogsTrimmed } from './log-trim.ts';
+import { ForeignMigration } from './foreign-migration.ts';
+import { Freezer } from './freezer.ts';
+import { diskOperationsOf, packetsSentBy, tapDevices } from './io-counters.ts';
+import { MachineLogs } from './machine-logs.ts';
 import { endTransfer, isTransferring, untilRead, writeState } from './migration.ts';
 import { readStat, sampleProcess, vcpuThreadIds } from './proc.ts';
 import { ProcessWatch } from './process-watch.ts';
@@ -53,8 +51,11 @@ export class QemuMachine implements RunningMachine {
   readonly #clock: Clock;
   readonly #watch: ProcessWatch;
   readonly #events = new EventBuffer();
-  readonly #logs: Timer;
+  readonly #logs: MachineLogs;
+  readonly #migration: ForeignMigration;
+  readonly #freezer: Freezer;
   #vcpuTids: readonly number[] = [];
+  #taps: readonly string[] | null = null;
   #saving = false;
   #onReset: (() => void) | null = null;
 
@@ -75,15 +76,17 @@ export class QemuMachine implements RunningMachine {
         this.#watch.suspect();
         this.#emit({ kind: 'connectionLost', reason });
       },
+      refine: (runState) => this.#refine(runState),
       onRegained: (runState) => {
         this.#watch.trust();
         this.#emit({ kind: 'connectionRegained', runState: this.#saving ? 'saving' : runState });
+        // It may have been adopted unseen.
+        if (runState !== 'restoring') void this.#migration.watch();
       },
     });
-    this.#logs = keepLogsTrimmed(clock, [
-      { path: join(directory, machineFiles.serialLog), maxBytes: maxSerialLogBytes },
-      { path: join(directory, machineFiles.stderr), maxBytes: maxStderrLogBytes },
-    ]);
+    this.#migration = new ForeignMigration(this.link, clock, () => this.#saving || this.savedState.isBegun());
+    this.#freezer = new Freezer(clock, record.pid);
+    this.#logs = new MachineLogs(clock, directory, options.child === null);
     this.#watch = new ProcessWatch(clock, record, options.child);
     this.exited = this.#watch.gone.then((end) => this.#finish(end));
   }
@@ -93,10 +96,11 @@ export class QemuMachine implements RunningMachine {
   }
 
   async runState(): Promise<RunState> {
-    const state = await this.link.runState();
-    if (this.#saving) return 'saving';
-    // QEMU calls it paused until the state is out, also where the service that began the save is gone.
-    return state === 'paused' && (await isTransferring(this.link)) ? 'saving' : state;
+    return this.#refine(await this.link.runState());
+  }
+
+  async #refine(state: RunState): Promise<RunState> {
+    return this.#saving ? 'saving' : this.#migration.refine(state);
   }
 
   async pause(): Promise<void> {
@@ -104,7 +108,10 @@ export class QemuMachine implements RunningMachine {
   }
 
   async resume(): Promise<void> {
-    await untilRead(this.link, this.#clock, qemuStartTimeoutMs);
+    if ((await this.link.runState()) === 'restoring') {
+      await untilRead(this.link, this.#clock, qemuStartTimeoutMs);
+      await this.#migration.watch();
+    }
     await this.#leaveSavedState('cont');
   }
 
@@ -157,6 +164,7 @@ export class QemuMachine implements RunningMachine {
 
   async save(progress: Progress, signal: AbortSignal): Promise<void> {
     const wasRunning = (await this.link.runState()) === 'running';
+    await this.#refuseBesideMigration();
     this.#saving = true;
     try {
       await this.savedState.discard();
@@ -179,8 +187,30 @@ export class QemuMachine implements RunningMachine {
     if (goesOn) await this.link.execute('cont');
   }
 
+  /** Only one state can be written at a time, and the one under way is the operator's. */
+  async #refuseBesideMigration(): Promise<void> {
+    const ongoing = await isTransferring(this.link);
+    if (!this.#migration.completed && (!ongoing || this.savedState.isBegun())) return;
+    const text = ongoing
+      ? 'The machine is being migrated by somebody else; let that end, or cancel it (QMP migrate_cancel).'
+      : 'The machine was migrated away by somebody else; what is left of it here can only be turned off or resumed.';
+    throw new VmError('VMPULSE_E_HYPERVISOR', text);
+  }
+
   sample(): Promise<ProcessSample> {
-    return Promise.resolve(sampleProcess(this.#clock, this.record, this.#vcpuTids));
+    const frozen = this.#freezer.frozen();
+    return Promise.resolve(sampleProcess(this.#clock, this.record, this.#vcpuTids, frozen));
+  }
+
+  async counters(): Promise<IoCounters> {
+    const diskOperations = diskOperationsOf(await this.link.execute('query-blockstats'));
+    // They stay as they are while the process lives; most machines are never asked.
+    this.#taps ??= tapDevices(this.record.pid);
+    return { atMs: this.#clock.monotonicMs(), diskOperations, packetsSent: packetsSentBy(this.#taps) };
+  }
+
+  serialTail(): Promise<string> {
+    return this.#logs.serialTail();
   }
 
   detach(): Promise<void> {
@@ -190,9 +220,15 @@ export class QemuMachine implements RunningMachine {
     return Promise.resolve();
   }
 
-  /** Takes the thread ids of its virtual processors, which do not change while it lives. */
+  /** To be called once QEMU is up: takes the thread ids of its virtual processors, which do not change. */
   async learnThreads(): Promise<void> {
+    this.#logs.begin();
     this.#vcpuTids = await vcpuThreadIds(this.record.pid);
+  }
+
+  /** To be called once no saved state is being read: from here on a migration is told as what it is. */
+  watchMigrations(): Promise<void> {
+    return this.#migration.watch();
   }
 
   /** True once it is gone: what the monitor does not answer then is explained by that. */
@@ -218,7 +254,8 @@ export class QemuMachine implements RunningMachine {
    * disks. It is kept only where QEMU refuses, as then the guest has not moved.
    */
   async #leaveSavedState(command: 'cont' | 'system_reset'): Promise<void> {
-    await endTransfer(this.link, this.#clock);
+    // A migration that somebody else began goes on, as QEMU lets the guest run beside it.
+    if (this.#saving || this.savedState.isBegun()) await endTransfer(this.link, this.#clock);
     await this.savedState.spend();
     await this.link.execute(command).catch(async (error: unknown) => {
       if (error instanceof QmpRefusal) await this.savedState.unspend();
@@ -228,8 +265,10 @@ export class QemuMachine implements RunningMachine {
   }
 
   #take(name: string, data: Record<string, unknown>, atMs: number): void {
+    this.#migration.take(name, data);
     const event = hypervisorEvent(name, data, atMs);
     if (event === null) return;
+    if (this.#logs.take(event)) this.#events.emit({ atMs, kind: 'tripleFault' });
     this.#events.emit(event);
     if (event.kind !== 'reset') return;
     this.#onReset?.();
@@ -244,12 +283,13 @@ export class QemuMachine implements RunningMachine {
     });
     const stderr = stderrTail(this.record.directory);
     this.#release('QEMU ended');
-    this.#events.emit({ atMs, kind: 'exited', ...end, stderr });
+    const migrated = this.#migration.completed ? { migrated: true as const } : {};
+    this.#events.emit({ atMs, kind: 'exited', ...end, stderr, ...migrated });
     return end;
   }
 
   #release(reason: string): void {
-    this.#logs.cancel();
+    this.#logs.close();
     this.link.close(reason);
   }
 

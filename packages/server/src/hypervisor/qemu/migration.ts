@@ -28,6 +28,7 @@ export async function writeState(
   signal: AbortSignal,
 ): Promise<void> {
   await link.execute('migrate-set-parameters', { 'max-bandwidth': bandwidth });
+  await state.begin();
   await link.execute('migrate', { uri: `exec:${state.writeCommand}` });
   let deadlineMs = clock.monotonicMs() + saveTimeoutMs;
   let completed = false;
@@ -59,11 +60,32 @@ function failed(words: string): VmError {
 }
 
 /** What QEMU's query-migrate says while a state goes out or comes in. */
-const ongoing: readonly string[] = ['setup', 'active', 'pre-switchover', 'device', 'cancelling'];
+const ongoing: readonly string[] = [
+  'setup',
+  'active',
+  'pre-switchover',
+  'device',
+  'cancelling',
+  'wait-unplug',
+  'postcopy-active',
+  'postcopy-paused',
+  'postcopy-recover-setup',
+  'postcopy-recover',
+];
+
+/** Does a migration of that status still go on? */
+export function isOngoing(status: string): boolean {
+  return ongoing.includes(status);
+}
+
+/** Status of the last migration, `none` where there was none. Errors: those of the link. */
+export async function migrationStatus(link: QmpLink): Promise<string> {
+  return (await migrationInfo(link)).status;
+}
 
 /** Is a state being written or read right now? Errors: those of the link. */
 export async function isTransferring(link: QmpLink): Promise<boolean> {
-  return ongoing.includes((await migrationInfo(link)).status);
+  return isOngoing(await migrationStatus(link));
 }
 
 /**
@@ -74,11 +96,8 @@ export async function isTransferring(link: QmpLink): Promise<boolean> {
 export async function endTransfer(link: QmpLink, clock: Clock): Promise<void> {
   const deadlineMs = clock.monotonicMs() + saveCancelTimeoutMs;
   while (clock.monotonicMs() < deadlineMs) {
-    const status = await migrationInfo(link).then(
-      (info) => info.status,
-      () => null,
-    );
-    if (status !== null && !ongoing.includes(status)) return;
+    const status = await migrationStatus(link).catch(() => null);
+    if (status !== null && !isOngoing(status)) return;
     if (link.closed) throw new VmError('VMPULSE_E_HYPERVISOR', 'The machine is not observed any more.');
     if (status !== null && status !== 'cancelling')
       await link.execute('migrate_cancel').catch(() => undefined);

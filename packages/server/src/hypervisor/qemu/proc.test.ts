@@ -86,15 +86,23 @@ describe('The process of a record', () => {
     const { record, ended } = await make();
     // A process just made may wait for its program's pages (D), and has not run yet on a busy machine.
     await vi.waitFor(() => {
-      const sample = sampleProcess(new SystemClock(), record, [record.pid]);
+      const sample = sampleProcess(new SystemClock(), record, [record.pid], true);
       expect(sample.processState).toMatch(/^[SR]$/);
       expect(sample.vcpus[0]?.tid).toBe(record.pid);
+      expect(sample.frozen).toBe(true);
       expect(sample.mainLoop?.runNs).toBeGreaterThan(0);
     }, 4_000);
     const other = { ...record, startTicks: record.startTicks + 1 };
-    expect(sampleProcess(new SystemClock(), other, [])).toMatchObject({ processState: null, mainLoop: null });
+    expect(sampleProcess(new SystemClock(), other, [], true)).toMatchObject({
+      processState: null,
+      mainLoop: null,
+    });
     await killProcess(record);
     await ended;
-    expect(sampleProcess(new SystemClock(), record, [])).toMatchObject({ processState: null, vcpus: [] });
+    expect(sampleProcess(new SystemClock(), record, [], true)).toMatchObject({
+      processState: null,
+      vcpus: [],
+      frozen: false,
+    });
   });
 });

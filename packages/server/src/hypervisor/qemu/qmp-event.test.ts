@@ -25,6 +25,7 @@ const table: [name: string, data: Record<string, unknown>, event: Record<string,
   ['STOP', {}, { kind: 'stopped' }],
   ['RESUME', {}, { kind: 'resumed' }],
   ['SUSPEND', {}, { kind: 'suspended' }],
+  ['SUSPEND_DISK', {}, { kind: 'hibernated' }],
   ['WAKEUP', {}, { kind: 'wakeup' }],
   [
     'BLOCK_IO_ERROR',

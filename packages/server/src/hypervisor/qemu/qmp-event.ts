@@ -27,6 +27,7 @@ const parsers: Record<string, (data: Data) => UntimedEvent | null> = {
   },
   STOP: () => ({ kind: 'stopped' }),
   RESUME: () => ({ kind: 'resumed' }),
+  SUSPEND_DISK: () => ({ kind: 'hibernated' }),
   SUSPEND: () => ({ kind: 'suspended' }),
   WAKEUP: () => ({ kind: 'wakeup' }),
   BLOCK_IO_ERROR: (data) => {

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ScriptedMonitor } from '../../../../../test/support/scripted-monitor.ts';
 import { SimulatedClock } from '../../../../../test/support/simulated-clock.ts';
 import { qmpCommandTimeoutMs, qmpKeepaliveMs, qmpKeepaliveTimeoutMs } from '../../limits.ts';
+import type { RunState } from '../hypervisor.ts';
 import { QmpLink } from './qmp-link.ts';
 
 describe('A link to a monitor', () => {
@@ -13,6 +14,7 @@ describe('A link to a monitor', () => {
   let clock: SimulatedClock;
   let link: QmpLink;
   let told: string[];
+  let refined: RunState | null;
   /** Real sockets on simulated time: time goes on in steps until the condition holds. */
   const until = async (condition: () => boolean, stepMs = 1): Promise<void> => {
     for (let step = 0; step < 2_000 && !condition(); step += 1) await clock.advanceAsync(stepMs);
@@ -26,10 +28,12 @@ describe('A link to a monitor', () => {
     await monitor.listen(join(folder, 's'));
     clock = new SimulatedClock();
     told = [];
+    refined = null;
     link = new QmpLink(join(folder, 's'), clock, {
       onEvent: (name) => told.push(name),
       onDisconnected: () => told.push('disconnected'),
       onLost: (reason) => told.push(`lost: ${reason}`),
+      refine: (runState) => Promise.resolve(refined ?? runState),
       onRegained: (runState) => told.push(`regained: ${runState}`),
     });
     await link.connect();
@@ -51,6 +55,13 @@ describe('A link to a monitor', () => {
     expect(await link.runState()).toBe('running');
     monitor.send('{"event":"STOP"}\n');
     await until(() => told.includes('STOP'));
+  });
+
+  it('tells what the run state means for its machine', async () => {
+    refined = 'paused';
+    monitor.send('garbage\n');
+    await until(() => told.length === 3);
+    expect(told.at(-1)).toBe('regained: paused');
   });
 
   it('asks a silent QEMU for its status, and tells once that it does not answer and once that it does', async () => {
@@ -77,6 +88,7 @@ describe('A link to a monitor', () => {
       onEvent: () => undefined,
       onDisconnected: () => undefined,
       onLost: () => undefined,
+      refine: (runState) => Promise.resolve(runState),
       onRegained: () => undefined,
     });
     await expect(second.connect()).rejects.toThrow(/what came was no QMP/);

@@ -22,6 +22,8 @@ export interface LinkListener {
   /** The connection ended: perhaps the process did. */
   onDisconnected(): void;
   onLost(reason: string): void;
+  /** What QEMU's own run state means for this machine. May reject as commands do. */
+  refine(runState: RunState): Promise<RunState>;
   onRegained(runState: RunState): void;
 }
 
@@ -163,7 +165,7 @@ export class QmpLink {
     if (this.#regaining || this.#connection === null) return;
     this.#regaining = true;
     try {
-      const runState = await this.runState();
+      const runState = await this.#listener.refine(await this.runState());
       if (!this.#lost || this.#closing.signal.aborted) return;
       this.#lost = false;
       this.#listener.onRegained(runState);

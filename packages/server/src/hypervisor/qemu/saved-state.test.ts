@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { configurationOf } from '../../../../../test/contract/hypervisor.ts';
+import { configurationOf } from '../../../../../test/contract/hypervisor-under-test.ts';
 import { SavedState } from './saved-state.ts';
 
 describe('A saved state on disk', () => {

@@ -4,8 +4,10 @@
  * was started with, kept in a file because a service that adopted the process did not start it.
  * Steps of a save: .partial (being written) -> .written (its writer succeeded) -> fsync -> saved-state.
  */
+import { existsSync } from 'node:fs';
 import { open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { type CompleteVmConfiguration, VmError } from '@vmpulse/wire';
 import { machineFiles } from './command-line.ts';
 
@@ -28,7 +30,18 @@ export class SavedState {
   /** What QEMU runs to write its state. `mv` only follows a `cat` that wrote everything. */
   get writeCommand(): string {
     const { partial, written } = names;
-    return `umask 077 && rm -f ${partial} ${written} && cat > ${partial} && mv ${partial} ${written}`;
+    return `umask 077 && rm -f ${written} && cat > ${partial} && mv ${partial} ${written}`;
+  }
+
+  /** A save begins: from here on what QEMU writes is known for it, by a later service too. */
+  async begin(): Promise<void> {
+    await (await open(this.#path(names.partial), 'w', 0o600)).close();
+  }
+
+  /** Is what QEMU writes, or has written, a save? If not, someone else migrates the machine. Synchronously. */
+  isBegun(): boolean {
+    const list = [names.partial, names.written, machineFiles.savedState];
+    return list.some((name) => existsSync(this.#path(name)));
   }
 
   /** What QEMU runs to read it. */
@@ -66,10 +79,12 @@ export class SavedState {
     if (!(await this.exists()))
       throw new VmError('VM_E_VM_NO_SAVED_STATE', 'The machine has no saved state.');
     const saved = await this.#metadata();
-    const present: Record<string, unknown> = hardwareOf(configuration, accelerator);
-    const differing = Object.keys(present).filter(
-      (key) => JSON.stringify(saved[key]) !== JSON.stringify(present[key]),
-    );
+    // As it would be stored; in which order the keys of a disk are given makes no other disk of it.
+    const present = JSON.parse(JSON.stringify(hardwareOf(configuration, accelerator))) as Record<
+      string,
+      unknown
+    >;
+    const differing = Object.keys(present).filter((key) => !isDeepStrictEqual(saved[key], present[key]));
     if (differing.length === 0) return;
     const changes = differing.map((key) => `${key} (was ${JSON.stringify(saved[key])})`).join(', ');
     throw new VmError(
