@@ -47,7 +47,7 @@ const lane = new Lane({
   },
   stalled: (stall) => {
     stalls += 1;
-    for (let slot = 0; slot < guests; slot += 1) registry.forgive(slot, stall);
+    registry.forgiveAll(stall, () => undefined);
   },
   drained: () => undefined,
 });
