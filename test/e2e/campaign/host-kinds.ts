@@ -11,6 +11,16 @@ const nothing: Pick<FaultKind, 'expected'> = { expected: { told: null } };
 /** The host's processors count for so much before a guest is told as starved, and a moment more. */
 const starvedMs = 10_000;
 
+/** Resolves once the migration is complete. */
+async function migrated(subject: Subject): Promise<void> {
+  for (let tries = 0; tries < 200; tries += 1) {
+    const answer = (await subject.qmp({ execute: 'query-migrate' })) as { status?: unknown };
+    if (answer.status === 'completed') return;
+    await delay(100);
+  }
+  throw new Error('the migration did not complete in 20 s');
+}
+
 /** Operations of the API. */
 const operations: readonly FaultKind[] = [
   {
@@ -89,6 +99,9 @@ const hypervisor: readonly FaultKind[] = [
     expected: { told: 'migratedAway', boundMs: 10_000 },
     inject: async (subject) => {
       await subject.qmp({ execute: 'migrate', arguments: { uri: 'exec:cat >migrated' } });
+      await migrated(subject);
+      // What is left here is paused until whoever migrated it ends it.
+      await subject.qmp({ execute: 'quit' });
     },
     end: 'silent',
   },

@@ -23,9 +23,8 @@ describe('stalls', () => {
     expect(it.told).toEqual(['heartbeatStarted']);
   });
 
-  // After 60 ms the loop is too little late for a stall: the guest is suspected, and its tick ends that.
   test.each([
-    [60, 1],
+    [60, 0],
     [120, 0],
     [190, 0],
   ])('of %d ms around a tick’s time are forgiven', async (lengthMs, suspicions) => {

@@ -117,9 +117,9 @@ export class Pursuit {
     guest.inquiry.ask(guest.witnesses, question, (round) => {
       const { phase } = guest;
       if (phase.is !== 'suspected') return;
-      const answers = guest.host.overdue(guest.nowMs)
-        ? null
-        : withoutStalls(round.answers, phase, this.gapMs);
+      const stalledMs = phase.stalledMs + round.lateMs;
+      const untold = guest.host.overdue(guest.nowMs);
+      const answers = untold ? null : withoutStalls(round.answers, stalledMs, this.gapMs);
       if (answers === null) this.compareAgain(phase, round);
       else this.settle(phase, { ...round, answers });
     });
@@ -260,9 +260,9 @@ function stopCause(suspicion: Suspicion, verdict: StopVerdict): StopCause {
 }
 
 /** Stalls are no time in which the guest idled. Null where too little is left to say anything. */
-function withoutStalls(answers: Answers, { stalledMs }: Suspicion, gapMs: number): Answers | null {
+function withoutStalls(answers: Answers, stalledMs: number, gapMs: number): Answers | null {
   const { load } = answers;
-  if (load === null || stalledMs === 0) return answers;
+  if (load === null || stalledMs <= 0) return answers;
   const overMs = load.overMs - stalledMs;
   if (overMs < gapMs / 2) return null;
   const grown = load.overMs / overMs;

@@ -4,8 +4,8 @@ import { StallWatch } from './stall.ts';
 describe('a stall', () => {
   test.each([
     ['none, on time', 500, null],
-    ['none, a little late', 550, null],
-    ['short', 551, { startedMs: 500, endedMs: 551, long: false }],
+    ['none, a little late', 525, null],
+    ['short', 526, { startedMs: 500, endedMs: 526, long: false }],
     ['short still', 700, { startedMs: 500, endedMs: 700, long: false }],
     ['long: it may have begun when the loop ran last', 701, { startedMs: 100, endedMs: 701, long: true }],
   ])('%s', (_name, ranMs, expected) => {

@@ -4,8 +4,8 @@
  */
 import { minMarginMs } from './deadline.ts';
 
-/** Lateness of the loop from here on is a stall. A shorter one is within every guest's margin. */
-export const shortStallMs: number = minMarginMs;
+/** Lateness of the loop from here on is a stall: half the least margin, as a guest may have used up the other half. */
+export const shortStallMs: number = minMarginMs / 2;
 /** From here on a stall is long: it may have begun as early as the loop last ran, and guests need time to get going. */
 const longStallMs = 200;
 

@@ -39,6 +39,8 @@ export interface Round {
   readonly reading: Reading | null;
   /** How long the slowest witness took, or was waited for, without the wait between two samples. */
   readonly tookMs: number;
+  /** How much longer the wait between two samples took than it should: the host may have stood still, ms. */
+  readonly lateMs: number;
 }
 
 /** An answer with how long it took. */
@@ -87,14 +89,13 @@ export class Witnesses {
     const { baseline, sampleGapMs, portClosed, connected } = question;
     if (question.first) this.runState.forget();
     // Its answer may take as long as the wait between two samples: an agent is an ordinary process of its guest.
-    const agentTimeoutMs = Math.max(
-      question.first ? 1.2 * sampleGapMs : slowWitnessTimeoutMs,
-      witnessTimeoutMs,
-    );
+    const agentTimeoutMs = Math.max(1.2 * sampleGapMs, witnessTimeoutMs);
     const agentOut = this.askAgent(agentTimeoutMs);
     const before = baseline ?? (await this.read());
-    const waitMs = before === null ? 0 : before.sample.atMs + sampleGapMs - this.clock.monotonicMs();
+    const beganMs = this.clock.monotonicMs();
+    const waitMs = before === null ? 0 : Math.max(0, before.sample.atMs + sampleGapMs - beganMs);
     if (waitMs > 0) await pauses.wait(waitMs);
+    const lateMs = this.clock.monotonicMs() - beganMs - waitMs;
     const timeoutMs = question.first ? witnessTimeoutMs : slowWitnessTimeoutMs;
     let putMs = 0;
     const [state, reading, agent, serial] = await pauses.turn(() => {
@@ -120,7 +121,7 @@ export class Witnesses {
       agent: agent.tookMs,
       all: tookMs,
     });
-    return { answers, told, reading, tookMs: nowMs - putMs };
+    return { answers, told, reading, tookMs: nowMs - putMs, lateMs: waitMs > 0 ? lateMs : 0 };
   }
 
   private async sample(): Promise<ProcessSample | null> {
