@@ -36,6 +36,15 @@ export default defineConfig({
       {
         resolve: { alias },
         test: {
+          name: 'sim',
+          pool: 'forks',
+          include: ['test/sim/**/*.test.ts'],
+          testTimeout: 120_000,
+        },
+      },
+      {
+        resolve: { alias },
+        test: {
           name: 'e2e',
           pool: 'forks',
           include: ['test/e2e/**/*.test.ts'],

@@ -1,7 +1,7 @@
 // `npm test`: sets up what is missing, checks the sources, runs every test, and ends with one line that counts.
 //
 //   npm test                      everything
-//   npm test -- --unit            one suite (--unit, --e2e; both may be given), without the checks
+//   npm test -- --unit            one suite (--unit, --sim, --e2e; several may be given), without the checks
 //   npm test -- store/log         only test files whose path has this in it; other options go to vitest
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -14,6 +14,7 @@ const MINUTE_MS = 60_000;
 const CHECK_DEADLINE_MS = 5 * MINUTE_MS;
 const SUITES = [
   { name: 'unit', deadlineMs: 15 * MINUTE_MS },
+  { name: 'sim', deadlineMs: 10 * MINUTE_MS },
   { name: 'e2e', deadlineMs: 60 * MINUTE_MS },
 ];
 const CHECKS = [

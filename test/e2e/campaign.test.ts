@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { allKinds, runCampaign } from './campaign/campaign.ts';
 import type { Result } from './campaign/judgement.ts';
 
-/** Covered by stops.test.ts and service.test.ts. */
+/** Covered by stops.test.ts, service.test.ts, guest.test.ts and qemu-guest.test.ts. */
 const covered: readonly string[] = [
   'panic',
   'panic-nmi',
@@ -22,6 +22,10 @@ const covered: readonly string[] = [
   'service-stopped',
   'service-killed',
   'service-restarted',
+  'agent-hang',
+  'ticker-killed',
+  'triple-fault',
+  'slept',
 ];
 
 /** Left to the long campaign: what takes long, or most of the host's processors, is no matter for every test run. */
@@ -44,6 +48,12 @@ const long: readonly string[] = [
   'vcpus-throttled',
   'host-busy',
   'reboot-forced',
+  'ticker-ended',
+  'ticker-restarted',
+  'clock-back',
+  'poweroff-forced',
+  'agent-frozen',
+  'qemu-stopped-short',
 ];
 
 const kinds = allKinds.filter(({ name }) => !covered.includes(name) && !long.includes(name));

@@ -1,4 +1,5 @@
 /** Watches that write down what the lifecycle tells them, and tell an unexpected exit as the monitor does. */
+import type { RunState } from '../../packages/server/src/hypervisor/hypervisor.ts';
 import type { EventDraft } from '@vmpulse/wire';
 import type { EventLog } from '../../packages/server/src/event/log.ts';
 import type { AdditionsRecord, WatchMemory } from '../../packages/server/src/machine-record.ts';
@@ -13,6 +14,8 @@ import type {
 export interface RecordedWatch extends Watch {
   readonly request: WatchRequest;
   readonly calls: string[];
+  /** What QEMU was found to do when it was asked. */
+  readonly states: RunState[];
   ticks: number;
   /** The probe it was given last. */
   backlogged: () => boolean;
@@ -70,6 +73,7 @@ function recordedWatch(request: WatchRequest, log: EventLog): RecordedWatch {
     request,
     calls,
     ticks: 0,
+    states: [],
     backlogged: () => false,
     hello: nothing,
     kept: request.memory,
@@ -94,6 +98,9 @@ function recordedWatch(request: WatchRequest, log: EventLog): RecordedWatch {
       calls.push(`event ${event.kind}`);
       if (event.kind === 'shutdown' && event.byGuest) exitExpected = true;
       if (event.kind === 'exited' && !exitExpected) stopped('processExit');
+    },
+    found: (runState) => {
+      watch.states.push(runState);
     },
     suspend: (reason) => {
       if (reason === 'turningOff' || reason === 'saving') exitExpected = true;

@@ -6,6 +6,7 @@ import type { CompleteVmConfiguration, VmReference } from '@vmpulse/wire';
 import type { HypervisorEvent, RunningMachine, RunState } from '../hypervisor/hypervisor.ts';
 import type { WatchMemory } from '../machine-record.ts';
 import type { AgentWitness, PulseListener, TickListener } from '../tick/source.ts';
+import { findings } from './found.ts';
 import { Guest, type WatchHost } from './guest.ts';
 import { find, happen, openBootWindow } from './happening.ts';
 import { Hearing } from './hearing.ts';
@@ -105,6 +106,12 @@ export class GuestWatch implements Watch {
 
   hypervisorEvent(event: HypervisorEvent): void {
     if (this.guest.phase.is !== 'off') happen(this.guest, this.teller, event);
+  }
+
+  found(runState: RunState): void {
+    const { guest } = this;
+    if (guest.phase.is === 'off' || findings[runState].is !== 'stopped') return;
+    find(guest, this.teller, runState, 'QEMU stopped the guest and says so');
   }
 
   suspend(reason: SuspendReason): void {

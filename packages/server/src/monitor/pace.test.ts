@@ -136,4 +136,42 @@ describe('the pace', () => {
     expect(new Pace(1_000).intervalMs(classic)).toBe(6_000);
     expect(new Pace(60_000).intervalMs(classic)).toBe(60_000);
   });
+
+  test('measured leaves out a pause of the whole host', () => {
+    expect(
+      measured([
+        [0, 0],
+        [1, 100],
+        [2, 13_200],
+        [3, 13_300],
+      ]),
+    ).toBe(100);
+  });
+
+  test('remembered is not below the configured one until one gap agrees with it', () => {
+    const pace = new Pace(200);
+    pace.recall();
+    expect(pace.intervalMs(policy)).toBe(1_000);
+    expect(pace.measure(5, 5_000)).toBe(false);
+    expect(pace.measure(6, 5_210)).toBe(true);
+    expect(pace.intervalMs(policy)).toBe(200);
+    expect(pace.listening).toBe(false);
+  });
+
+  test('remembered is restored by one gap that agrees with it after one that did not', () => {
+    const pace = new Pace(200);
+    pace.recall();
+    pace.measure(5, 5_000);
+    expect(pace.measure(6, 18_000)).toBe(true);
+    expect(pace.intervalMs(policy)).toBe(60_000);
+    expect(pace.measure(7, 18_200)).toBe(true);
+    expect(pace.intervalMs(policy)).toBe(200);
+  });
+
+  test('remembered gives way to another that three gaps show', () => {
+    const pace = new Pace(200);
+    pace.recall();
+    for (const seq of [0, 1, 2, 3]) pace.measure(seq, 1_000 * seq);
+    expect(pace.learnedMs).toBe(1_000);
+  });
 });

@@ -16,8 +16,10 @@ export class Pace {
   private lost = false;
   /** An earlier service knew it; the ticker may have begun anew at another while nobody heard its hello. */
   private unconfirmed = false;
-  /** The last tick of a ticker whose hello was not heard, and the longest of the gaps so far. */
-  private measured: { seq: number; uptimeMs: number; gaps: number; longestMs: number } | null = null;
+  /** A remembered interval that a gap spoke against: one gap that agrees with it restores it. */
+  private doubtedMs: number | null = null;
+  /** The last tick of a ticker whose hello was not heard, and the gaps so far. */
+  private measured: { seq: number; uptimeMs: number; gapsMs: readonly number[] } | null = null;
 
   constructor(rememberedMs: number | null) {
     this.knownMs = rememberedMs;
@@ -60,27 +62,32 @@ export class Pace {
 
   /**
    * Without a hello (it was lost, or heard by a service that is gone) the interval is the longest of three gaps by the
-   * guest's own clock. True when the interval to go by changed.
+   * guest's own clock, or of a remembered one, one gap that agrees. True when the interval to go by changed.
    */
   measure(seq: number, uptimeMs: number): boolean {
     if (this.knownMs !== null && !this.unconfirmed) return false;
     const { measured } = this;
     // Neither runs backwards in one life of a ticker: this is another.
     if (measured === null || seq <= measured.seq || uptimeMs <= measured.uptimeMs) {
-      this.measured = { seq, uptimeMs, gaps: 0, longestMs: 0 };
+      this.measured = { seq, uptimeMs, gapsMs: [] };
       this.lost = false;
       return measured === null && this.knownMs === null;
     }
     const gapMs = (uptimeMs - measured.uptimeMs) / (seq - measured.seq);
-    const longestMs = Math.max(measured.longestMs, gapMs);
-    this.measured = { seq, uptimeMs, gaps: measured.gaps + 1, longestMs };
-    const refuted = this.knownMs !== null && gapMs > otherPace * this.knownMs;
-    if (refuted) {
-      this.knownMs = null;
-      this.unconfirmed = false;
-    }
-    if (this.measured.gaps < measuredGaps) return refuted;
-    this.knownMs ??= Math.min(Math.max(Math.round(longestMs), minIntervalMs), maxIntervalMs);
+    const rememberedMs = this.knownMs ?? this.doubtedMs;
+    if (rememberedMs !== null && gapMs <= otherPace * rememberedMs) return this.know(rememberedMs);
+    const gapsMs = [...measured.gapsMs, gapMs];
+    this.measured = { seq, uptimeMs, gapsMs };
+    const refuted = this.knownMs !== null;
+    this.doubtedMs = rememberedMs;
+    this.knownMs = null;
+    this.unconfirmed = false;
+    if (gapsMs.length < measuredGaps) return refuted;
+    return this.know(Math.min(Math.max(Math.round(rhythmMs(gapsMs)), minIntervalMs), maxIntervalMs));
+  }
+
+  private know(intervalMs: number): true {
+    this.knownMs = intervalMs;
     this.settle();
     return true;
   }
@@ -89,6 +96,7 @@ export class Pace {
     this.measured = null;
     this.lost = false;
     this.unconfirmed = false;
+    this.doubtedMs = null;
   }
 
   /**
@@ -99,4 +107,12 @@ export class Pace {
     if (policy.classic !== null || this.unconfirmed) return Math.max(policy.intervalMs, this.knownMs ?? 0);
     return this.knownMs ?? (this.measuring ? maxIntervalMs : policy.intervalMs);
   }
+}
+
+/** The longest gap; but one of more than twice the middle one was a pause, of the guest or of its whole host. */
+function rhythmMs(gapsMs: readonly number[]): number {
+  const sorted = gapsMs.toSorted((a, b) => a - b);
+  const middleMs = sorted[Math.floor(sorted.length / 2)] as number;
+  const longestMs = sorted.at(-1) as number;
+  return longestMs > 2 * middleMs ? middleMs : longestMs;
 }

@@ -183,7 +183,7 @@ export class Pursuit {
   private withEarlierIo(answers: Answers, ioMovedAtMs: number | null): Answers {
     const { nowMs, policy } = this.guest;
     const recent = ioMovedAtMs !== null && nowMs - ioMovedAtMs < policy.patience.spinningMs;
-    return recent && answers.ioMoved === false ? { ...answers, ioMoved: true } : answers;
+    return recent && answers.ioMoved !== true ? { ...answers, ioMoved: true } : answers;
   }
 
   /**

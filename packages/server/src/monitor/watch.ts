@@ -45,6 +45,8 @@ export interface Watch {
   begin(machine: RunningMachine, how: Beginning, runState: RunState, agent: AgentWitness | null): void;
   /** Every event of the hypervisor goes through here first. `exited` becomes heartbeatStopped unless expected. */
   hypervisorEvent(event: HypervisorEvent): void;
+  /** QEMU was asked why it stopped the guest: a state that is a stop is told, where no event said so. */
+  found(runState: RunState): void;
   /** From now on an exit is what was asked for, and silence is not judged. */
   suspend(reason: SuspendReason): void;
   /** Takes `suspend` back: the operation ended and the guest goes on. A pause of QEMU's own is apart. */

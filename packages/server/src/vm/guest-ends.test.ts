@@ -49,3 +49,10 @@ it('the end of a process whose guest was migrated away is told as that, never as
   expect(await served.types(seq)).not.toContain('heartbeatStopped');
   expect(served.state(vm)).toBe('turnedOff');
 });
+
+it('an internal error, of which QEMU tells only that the guest stands, is asked for and reaches the watch', async () => {
+  process.setRunState('internalError');
+  process.emit({ kind: 'stopped' });
+  await served.settle();
+  expect(served.watch(vm).states).toEqual(['internalError']);
+});

@@ -8,6 +8,9 @@ import type { Slot } from './slot.ts';
 /** Operations whose own doing it is that QEMU stops and resumes while they are under way. */
 const steering: readonly Slot['operation'][] = ['pause', 'resume', 'reset', 'save', 'turnOff', 'repair'];
 
+/** How often QEMU is asked again because it said something else meanwhile. */
+const maxOvertaken = 5;
+
 /**
  * Held by QEMU in a way that `resume` or `reset` ends: shown as paused. `saving` while no save is under way is what
  * a migration that nobody waits for any more leaves behind.
@@ -17,6 +20,7 @@ const pausedStates: readonly RunState[] = ['paused', 'ioError', 'watchdog', 'sav
 /** Every event comes here; the watch has it first. Never throws. */
 export function onHypervisorEvent(machine: Machine, process: HeldProcess, event: HypervisorEvent): void {
   if (process.ended) return;
+  process.events += 1;
   try {
     // Its guest goes on in another QEMU: this one's end is in order.
     if (event.kind === 'exited' && event.migrated === true) migratedAway(machine, process);
@@ -131,10 +135,18 @@ export function settleAgain(machine: Machine): void {
   if (process !== null && !machine.host.stopping.aborted) void settleByAsking(machine, process);
 }
 
-/** QEMU stopped the guest by itself; why is its run state. */
+/** QEMU stopped the guest by itself; why is its run state. An answer that an event overtook is asked for again. */
 async function settleByAsking(machine: Machine, process: HeldProcess): Promise<void> {
   try {
-    settle(machine, process, await process.machine.runState());
+    for (let asked = 0; asked < maxOvertaken; asked += 1) {
+      const { events } = process;
+      const runState = await process.machine.runState();
+      if (process.ended) return;
+      if (process.events !== events) continue;
+      machine.watch.found(runState);
+      settle(machine, process, runState);
+      return;
+    }
   } catch {
     // It does not answer: connectionRegained will tell, or exited.
   }

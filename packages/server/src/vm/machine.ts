@@ -235,6 +235,7 @@ export class Machine {
       saved: false,
       lastResetMs: Number.NEGATIVE_INFINITY,
       guestOffTold: false,
+      events: 0,
       panicked: false,
       hibernated: false,
       ended: false,

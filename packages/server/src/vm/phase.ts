@@ -22,6 +22,8 @@ export interface HeldProcess {
   lastResetMs: number;
   /** The guest turned itself off, which was told. */
   guestOffTold: boolean;
+  /** Events that came of it so far. */
+  events: number;
   /** Its guest panicked: not running, but not paused by anyone either. */
   panicked: boolean;
   /** The guest wrote its state to its own disk before it turned itself off. */

@@ -1,0 +1,113 @@
+/** The guest agent at the end of its socket, as one life of the service asks it. */
+import { VmError } from '@vmpulse/wire';
+import type { AgentPing } from '../../packages/server/src/tick/source.ts';
+import type { FileSystems, GuestAgentPort } from '../../packages/server/src/vm/ports.ts';
+import type { SimGuest } from './guest.ts';
+import type { ServiceLoop } from './loop.ts';
+import type { World } from './world.ts';
+
+function notHere(): VmError {
+  return new VmError('VM_E_ADDITIONS_FEATURE_NOT_AVAIL', 'The simulated agent cannot do that.');
+}
+
+/** Answers while it runs, after a moment; what it does not answer times out. */
+export class SimAgent implements GuestAgentPort {
+  readonly busy = false;
+  private readonly guest: SimGuest;
+  private readonly loop: ServiceLoop;
+  private readonly world: World;
+  private closed = false;
+
+  constructor(guest: SimGuest, loop: ServiceLoop, world: World) {
+    this.guest = guest;
+    this.loop = loop;
+    this.world = world;
+  }
+
+  ping(timeoutMs: number): Promise<AgentPing> {
+    const askedMs = this.world.nowMs;
+    return this.ask<AgentPing>(
+      timeoutMs,
+      () => ({ answered: true, latencyMs: this.world.nowMs - askedMs }),
+      (resolve) => resolve({ answered: false, reason: 'silent' }),
+    );
+  }
+
+  info(): Promise<{ readonly version: string | null }> {
+    return this.word({ version: '7.2.0' });
+  }
+
+  osInfo(): Promise<{ readonly prettyName: string | null }> {
+    return this.word({ prettyName: 'Sim' });
+  }
+
+  hostName(): Promise<string | null> {
+    return this.word(this.guest.name);
+  }
+
+  async shutdown(): Promise<void> {
+    await this.word(null);
+    this.guest.shutDown();
+  }
+
+  freezeStatus(timeoutMs: number): Promise<FileSystems> {
+    return this.ask<FileSystems>(
+      timeoutMs,
+      () => (this.guest.fileSystemsFrozen ? 'frozen' : 'thawed'),
+      (_resolve, reject) => reject(new VmError('VM_E_TIMED_OUT', 'late')),
+    );
+  }
+
+  freeze(): Promise<number> {
+    return Promise.reject(notHere());
+  }
+
+  thaw(): Promise<number> {
+    return Promise.reject(notHere());
+  }
+
+  execute(): Promise<never> {
+    return Promise.reject(notHere());
+  }
+
+  writeFile(): Promise<void> {
+    return Promise.reject(notHere());
+  }
+
+  readFile(): Promise<Uint8Array | null> {
+    return Promise.reject(notHere());
+  }
+
+  close(): void {
+    this.closed = true;
+  }
+
+  private word<T>(value: T): Promise<T> {
+    return this.ask<T>(
+      5_000,
+      () => value,
+      (_resolve, reject) => reject(new VmError('VM_E_TIMED_OUT', 'late')),
+    );
+  }
+
+  private ask<T>(
+    timeoutMs: number,
+    answer: () => T,
+    late: (resolve: (value: T) => void, reject: (error: Error) => void) => void,
+  ): Promise<T> {
+    const { loop, world, guest } = this;
+    loop.dirty = true;
+    return new Promise((resolve, reject) => {
+      const timer = loop.setTimer(() => late(resolve, reject), timeoutMs);
+      world.after(world.random.between(0.3, 6), () => {
+        if (this.closed || !guest.agentUp || !guest.runs) return;
+        const value = answer();
+        loop.input(guest.agentChannel, () => {
+          loop.dirty = true;
+          timer.cancel();
+          resolve(value);
+        });
+      });
+    });
+  }
+}

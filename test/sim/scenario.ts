@@ -1,0 +1,114 @@
+/** What a seed makes: how many guests of which kinds, how often what goes wrong, how long. */
+import type { GuestKind } from './guest.ts';
+import type { LoopPace } from './loop.ts';
+import type { Random } from './random.ts';
+
+/** One host and its bad days. Means are milliseconds between two of the kind; Infinity: none. */
+export interface Scenario {
+  readonly guests: readonly GuestKind[];
+  readonly lengthMs: number;
+  readonly pace: LoopPace;
+  /** Between two faults of one guest. */
+  readonly faultEveryMs: number;
+  readonly stallEveryMs: number;
+  readonly killEveryMs: number;
+  readonly stopEveryMs: number;
+  readonly wallStepEveryMs: number;
+  readonly massEveryMs: number;
+  /** Faults that happen; null: all. */
+  readonly kinds: readonly string[] | null;
+}
+
+/** A short hard time for few guests, to find out whether one thing is seen. */
+export interface Trial {
+  /** Faults of guests; null: all. */
+  readonly kinds: readonly string[] | null;
+  /** What happens to the service. */
+  readonly service: readonly ('stall' | 'kill' | 'stop' | 'wall' | 'mass')[];
+}
+
+const trialGuests = 40;
+
+/** The scenario of a trial. */
+export function trialScenario(random: Random, { kinds, service }: Trial): Scenario {
+  const every = (what: Trial['service'][number], meanMs: number): number =>
+    service.includes(what) ? meanMs : Number.POSITIVE_INFINITY;
+  return {
+    guests: Array.from({ length: trialGuests }, () => makeGuest(random)),
+    lengthMs: 240_000,
+    pace: { lagMs: 1.2, lateShare: random.pick([0, 0.02]), lateMs: 40 },
+    faultEveryMs: 12_000,
+    stallEveryMs: every('stall', 10_000),
+    killEveryMs: every('kill', 40_000),
+    stopEveryMs: every('stop', 60_000),
+    wallStepEveryMs: every('wall', 15_000),
+    massEveryMs: every('mass', 30_000),
+    kinds,
+  };
+}
+
+const sizes = [
+  [2, 8],
+  [2, 50],
+  [4, 250],
+  [4, 800],
+] as const;
+
+/** A scenario. */
+export function makeScenario(random: Random): Scenario {
+  const size = random.weighted(sizes);
+  const count = Math.round(size * random.between(0.7, 1.3));
+  // Small hosts live through more.
+  const hectic = size <= 60 ? random.between(40_000, 300_000) : random.between(600_000, 4_000_000);
+  const rare = (share: number, mean: number): number =>
+    random.chance(share) ? random.between(0.5, 1.5) * mean : Number.POSITIVE_INFINITY;
+  return {
+    guests: Array.from({ length: count }, () => makeGuest(random)),
+    lengthMs: random.between(300_000, 900_000),
+    pace: {
+      lagMs: random.between(0.5, 2),
+      lateShare: random.chance(0.5) ? 0 : random.between(0, 0.02),
+      lateMs: random.between(5, 45),
+    },
+    faultEveryMs: hectic,
+    stallEveryMs: rare(0.6, 60_000),
+    killEveryMs: rare(0.4, 150_000),
+    stopEveryMs: rare(0.2, 200_000),
+    wallStepEveryMs: rare(0.5, 60_000),
+    massEveryMs: rare(0.3, 200_000),
+    kinds: null,
+  };
+}
+
+const intervals = [
+  [30, 100],
+  [20, 250],
+  [10, 500],
+  [30, 1_000],
+  [5, 5_000],
+  [3, 10_000],
+  [1, 60_000],
+] as const;
+
+function makeGuest(random: Random): GuestKind {
+  const intervalMs = random.weighted(intervals);
+  return {
+    intervalMs,
+    jitterMs: random.weighted([
+      [6, 1],
+      [3, 20],
+      [1, 44],
+    ]),
+    bootMs: random.weighted([
+      [3, 1_500],
+      [2, 8_000],
+      [1, 40_000],
+    ]),
+    agent: random.chance(0.3),
+    ticker: true,
+    spinningMs: random.pick([2_000, 5_000, 10_000]),
+    busyMs: random.pick([6_000, 20_000, 60_000]),
+    additionsStoppedMs: random.pick([3_000, 10_000]),
+    bootWindowMaxMs: random.pick([60_000, 120_000]),
+  };
+}

@@ -1,0 +1,119 @@
+/** Clients that read the real outbox, leave and come back where they were. The first never leaves for long. */
+import type { EventType, VmEvent } from '@vmpulse/wire';
+import { type EventStream, openStream } from '../../packages/server/src/event/outbox.ts';
+import type { Oracle } from './oracle.ts';
+import type { Random } from './random.ts';
+import type { Service } from './service.ts';
+import type { World } from './world.ts';
+
+/** One client. */
+class Sink {
+  cursor = 0;
+  readonly got: number[] = [];
+  stream: EventStream | null = null;
+  readonly types: readonly EventType[] | undefined;
+  readonly maxBuffered: number;
+
+  constructor(types: readonly EventType[] | undefined, maxBuffered: number) {
+    this.types = types;
+    this.maxBuffered = maxBuffered;
+  }
+}
+
+/** All clients of one run. */
+export class Sinks {
+  private readonly world: World;
+  private readonly oracle: Oracle;
+  private readonly random: Random;
+  private readonly sinks: readonly Sink[];
+  private readonly types = new Map<number, string>();
+  private service: Service | null = null;
+
+  constructor(world: World, oracle: Oracle, random: Random) {
+    this.world = world;
+    this.oracle = oracle;
+    this.random = random;
+    this.sinks = [
+      new Sink(undefined, 1_000),
+      new Sink(undefined, 7),
+      new Sink(['heartbeatStopped', 'heartbeatResumed'], 1_000),
+    ];
+  }
+
+  /** A service is there: all connect. */
+  connect(service: Service): void {
+    this.service = service;
+    for (const [index, sink] of this.sinks.entries()) this.open(index, sink, service);
+  }
+
+  /** The service is gone. */
+  disconnect(): void {
+    this.service = null;
+    for (const sink of this.sinks) sink.stream = null;
+  }
+
+  /** At the end of a run: everyone has everything. */
+  check(): void {
+    for (const [index, sink] of this.sinks.entries()) {
+      const { types } = sink;
+      const wanted = [...this.types]
+        .filter(([, type]) => types === undefined || types.includes(type as EventType))
+        .map(([seq]) => seq);
+      const at = wanted.findIndex((seq, place) => sink.got[place] !== seq);
+      if (at !== -1) {
+        const text = `client ${index} got ${sink.got[at] ?? 'nothing'} for seq ${wanted[at]} (${wanted.length} in all)`;
+        this.oracle.fail('order', undefined, text);
+      } else if (sink.got.length > wanted.length) {
+        this.oracle.fail(
+          'order',
+          undefined,
+          `client ${index} got ${sink.got.length} of ${wanted.length} events`,
+        );
+      }
+    }
+  }
+
+  private open(index: number, sink: Sink, service: Service): void {
+    if (service.loop.killed || this.service !== service) return;
+    service.loop.input(900_000 + index, () => {
+      if (this.service !== service) return;
+      service.loop.dirty = true;
+      const stream = openStream(service.log, {
+        after: sink.cursor,
+        maxBuffered: sink.maxBuffered,
+        ...(sink.types === undefined ? {} : { filter: { types: sink.types } }),
+      });
+      sink.stream = stream;
+      void this.follow(index, sink, service, stream);
+    });
+  }
+
+  private async follow(index: number, sink: Sink, service: Service, stream: EventStream): Promise<void> {
+    // The first is the oracle's own: what it reads is when a client knew.
+    const stayMs = index === 0 ? Number.POSITIVE_INFINITY : this.random.exponential(20_000);
+    const leaveMs = this.world.nowMs + stayMs;
+    try {
+      while (sink.stream === stream) {
+        const events = await stream.next();
+        if (sink.stream !== stream || events.length === 0) return;
+        for (const event of events) this.take(index, sink, event);
+        if (index > 0 && this.world.nowMs > leaveMs) {
+          stream.close();
+          sink.stream = null;
+          this.world.after(this.random.exponential(5_000), () => this.open(index, sink, service));
+          return;
+        }
+      }
+    } catch (error) {
+      this.oracle.fail('order', undefined, `client ${index} was refused: ${String(error)}`);
+    }
+  }
+
+  private take(index: number, sink: Sink, event: VmEvent): void {
+    sink.cursor = event.seq;
+    sink.got.push(event.seq);
+    if (index > 0) return;
+    this.types.set(event.seq, event.type.slice('io.vmpulse.'.length));
+    this.oracle.saw(event);
+  }
+}
