@@ -50,7 +50,7 @@ it('the end of a process whose guest was migrated away is told as that, never as
   expect(served.state(vm)).toBe('turnedOff');
 });
 
-it('an internal error, of which QEMU tells only that the guest stands, is asked for and reaches the watch', async () => {
+it('an internal error, of which QEMU tells only that the guest stands, is asked for and told', async () => {
   process.setRunState('internalError');
   process.emit({ kind: 'stopped' });
   await served.settle();
