@@ -48,6 +48,10 @@ export interface WatchMemory {
   readonly bootMs: readonly number[];
   /** What its heartbeat was; null or missing when it had none. */
   readonly source?: 'ticker' | 'agent' | null;
+  /** It ticked or answered before, and is awaited, though it may boot now. */
+  readonly awaited?: boolean;
+  /** Which of its additions stopped, where that was told and is not over. */
+  readonly additionsLost?: 'ticker' | 'agent' | null;
   /** Greatest lateness of its ticks, ms; null or missing while too few were seen. */
   readonly latenessMs?: number | null;
 }

@@ -25,6 +25,11 @@ const processStates: Readonly<Record<string, string>> = {
   t: 'its process is held by a debugger',
 };
 
+const ioPhrases: Readonly<Record<string, string>> = {
+  moves: 'its disks or network work',
+  'stands still': 'its disks and network stand still',
+};
+
 /** What a witness said, as part of a sentence; `answer` is the server's own wording. */
 const witnessPhrases: Readonly<Record<string, (answer: string) => string>> = {
   runState: (answer) => `QEMU ${answer.startsWith('no answer') ? 'gave' : 'says'} ${answer}`,
@@ -35,7 +40,7 @@ const witnessPhrases: Readonly<Record<string, (answer: string) => string>> = {
   vcpus: (answer) => `its processors ${answer}`,
   heartbeatPort: (answer) => `the port of its heartbeat is ${answer}`,
   agent: (answer) => `its agent ${answer.startsWith('no answer') ? `gave ${answer}` : answer}`,
-  io: (answer) => (answer === 'moves' ? 'its disks or network work' : 'its disks and network stand still'),
+  io: (answer) => ioPhrases[answer] ?? `its disks and network: ${answer}`,
   serialLog: (answer) => `its serial log ends with a ${answer}`,
   canaries: (answer) => `of those that fell silent with it some were asked first (${answer})`,
 };

@@ -55,10 +55,6 @@ export class FakeProcess {
   readonly #counters: FakeCounters;
   #adopted = false;
   #migrated = false;
-  /** Of earlier boots, as it is still in the serial log. */
-  #earlierSerial = '';
-  /** Whoever is attached has seen the present boot begin. */
-  #bootSeen = true;
   #guestPorts: GuestPorts | null = null;
 
   constructor(clock: Clock, record: ProcessRecord, configuration: CompleteVmConfiguration) {
@@ -94,7 +90,7 @@ export class FakeProcess {
    */
   attach(adopted: boolean): EventBuffer {
     this.#adopted = adopted;
-    this.#bootSeen = !adopted;
+    if (adopted) this.serial = '';
     this.#events?.close();
     this.#events = new EventBuffer();
     this.#lossTold = false;
@@ -278,13 +274,9 @@ export class FakeProcess {
     this.serial = (this.serial + text).slice(-maxSerialTailBytes);
   }
 
-  /**
-   * The last of what its serial log holds since its last reset. A service that adopted the process and saw no reset
-   * since does not know where that is: it gets what earlier boots wrote too.
-   */
+  /** The last of what it wrote to its serial port since its last reset, or since a service adopted it. */
   serialTail(): string {
-    const text = this.#bootSeen ? this.serial : this.#earlierSerial + this.serial;
-    return text.slice(-maxSerialTailBytes);
+    return this.serial.slice(-maxSerialTailBytes);
   }
 
   /** Every sample is this one (its `atMs` renewed); null goes back to what the load gives. */
@@ -322,9 +314,7 @@ export class FakeProcess {
   }
 
   #boot(event: Untimed<HypervisorEvent>): void {
-    this.#earlierSerial = (this.#earlierSerial + this.serial).slice(-maxSerialTailBytes);
     this.serial = '';
-    this.#bootSeen = true;
     // A reset closes what was open; of ports nobody spoke of nothing is known.
     if (this.#guestPorts !== null) this.#guestPorts = { heartbeat: false, agent: false };
     this.emit(event);

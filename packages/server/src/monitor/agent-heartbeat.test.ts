@@ -103,7 +103,11 @@ describe('a guest without a ticker', () => {
     await next.boot('adopted');
     expect(next.watch.pulses.wantedEveryMs()).toBe(1_000);
     next.agent.answers = false;
+    next.agent.present = false;
     next.process.setLoad(idle);
+    // It may still be at work for the service before.
+    await next.pass(5_000);
+    expect(next.told).toEqual([]);
     await next.pass(3_000);
     expect(next.told).toEqual(['heartbeatStopped']);
   });

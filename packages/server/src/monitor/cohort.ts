@@ -17,6 +17,8 @@ const cohortHoldMs = 1_000;
 const canaryCount = 3;
 /** How often a stop that is held back is looked at again. */
 const lookAgainMs = 100;
+/** Members that are looked at for their age when one more joins. */
+const maxKeptLooks = 64;
 /** Members named in the event. */
 const maxNamed = 100;
 /** How long the number of guests watched is taken to stay the same. */
@@ -51,6 +53,7 @@ export interface CohortOptions {
 
 interface Silent {
   readonly atMs: number;
+  readonly deadlineMs: number;
   readonly vm: VmReference;
 }
 
@@ -81,9 +84,9 @@ export class Cohort {
   joined({ slot, vm, deadlineMs }: CohortMember): void {
     const nowMs = this.options.clock.monotonicMs();
     this.forget(nowMs);
-    this.windowMs = this.silent.size === 0 ? deadlineMs : Math.max(this.windowMs, deadlineMs);
+    this.windowMs = deadlineMs;
     this.silent.delete(slot);
-    this.silent.set(slot, { atMs: nowMs, vm });
+    this.silent.set(slot, { atMs: nowMs, deadlineMs, vm });
     const { open } = this;
     if (open !== null) {
       open.members.add(slot);
@@ -150,9 +153,11 @@ export class Cohort {
 
   /** Whoever fell silent longer ago than a deadline did so for another reason. */
   private forget(nowMs: number): void {
-    for (const [slot, { atMs }] of this.silent) {
-      if (nowMs - atMs <= this.windowMs) break;
-      this.silent.delete(slot);
+    let kept = 0;
+    for (const [slot, { atMs, deadlineMs }] of this.silent) {
+      if (nowMs - atMs > deadlineMs) this.silent.delete(slot);
+      // In a mass stop the oldest are looked at each time, not all.
+      else if ((kept += 1) >= maxKeptLooks) break;
     }
     const { open } = this;
     if (open !== null && nowMs - open.lastJoinedMs > Math.max(this.windowMs, cohortHoldMs)) this.open = null;

@@ -81,9 +81,9 @@ const cases: readonly Case[] = [
     { tell: 'additionsStopped', verdict: 'additionsStopped' },
   ],
   [
-    'a closed port when its boot window ended',
-    { answers: { ...alive, portClosed: true }, windowEnded: true },
-    { tell: 'additionsStopped' },
+    'a closed port when its boot window ended: its additions have their patience all the same',
+    { answers: { ...alive, portClosed: true }, windowEnded: true, countedSilenceMs: 11_000 },
+    wait('additionsStopped', 1_000),
   ],
   ['suspended', { answers: { ...alive, runState: 'paused' } }, wait('suspended', 1_000)],
   ['hung, but seen again a moment ago', { missingSightMs: 650 }, wait('hung', 650)],

@@ -97,9 +97,11 @@ function decideSilence(
   verdict: 'hung' | 'spinning' | 'busy' | 'panicked' | 'additionsStopped',
   reason: string,
 ): Decision {
-  const neededMs = situation.windowEnded
-    ? 0
-    : Math.max(situation.patience(verdict), situation.deadlineSilenceMs);
+  // The length of a window was the patience, for a stop; its additions may be about to start.
+  const neededMs =
+    situation.windowEnded && verdict !== 'additionsStopped'
+      ? 0
+      : Math.max(situation.patience(verdict), situation.deadlineSilenceMs);
   const missingMs = Math.max(neededMs - situation.countedSilenceMs, situation.missingSightMs);
   if (missingMs > 0) {
     const againInMs = Math.min(missingMs, situation.attemptEveryMs);

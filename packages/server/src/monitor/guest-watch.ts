@@ -7,6 +7,7 @@ import type { HypervisorEvent, RunningMachine, RunState } from '../hypervisor/hy
 import type { WatchMemory } from '../machine-record.ts';
 import type { AgentWitness, PulseListener, TickListener } from '../tick/source.ts';
 import { findings } from './found.ts';
+import { agentCommandTimeoutMs } from '../limits.ts';
 import { Guest, type WatchHost } from './guest.ts';
 import { find, happen, openBootWindow } from './happening.ts';
 import { Hearing } from './hearing.ts';
@@ -45,17 +46,22 @@ export class GuestWatch implements Watch {
     if (guest.released) return;
     guest.begin(new Witnesses(guest.host.clock, machine, agent), agent);
     if (how === 'booted') this.forget();
-    // Of a guest in a window, `memory` tells its interval, but not that it is armed.
-    else guest.armed ||= guest.pace.learnedMs !== null;
+    // Of a guest in a window, `memory` tells that it is awaited, but not that it is armed.
+    else guest.armed ||= guest.awaitedBefore || guest.pace.learnedMs !== null;
+    guest.awaitedBefore = false;
     const adopted = how === 'adopted' || how === 'adoptedSilent';
     if (adopted && guest.armed) guest.pace.recall();
     if (!adopted) guest.retelling = 'all';
     if (how === 'adoptedSilent') {
       guest.started = false;
       guest.boots.started(guest.nowMs);
+      // Closed it is, whoever did it: where it is not opened again, that is no sign of death.
+      guest.foundClosed();
     }
     guest.silence.begin(guest.intervalMs);
     guest.recallLateness();
+    // An agent may still be at work for the service before.
+    if (adopted && guest.source === 'agent') guest.allow(agentCommandTimeoutMs);
     this.await();
     if (adopted) find(guest, this.teller, runState, 'found so when the service started');
   }
@@ -66,6 +72,7 @@ export class GuestWatch implements Watch {
     guest.armed = false;
     guest.started = false;
     guest.source = null;
+    guest.formerSource = null;
     guest.pace.forget();
     guest.forgetLateness();
     guest.boots.started(guest.nowMs);
@@ -75,10 +82,14 @@ export class GuestWatch implements Watch {
   private await(): void {
     const { guest } = this;
     if (!guest.armed) guest.enter({ is: 'unarmed' });
-    else if (guest.announcer.isOpen('heartbeatStopped')) guest.enter({ is: 'stopped' });
-    else if (guest.announcer.isOpen('additionsStopped')) guest.enter({ is: 'additionsStopped' });
-    else if (!guest.started) openBootWindow(guest, false);
-    else guest.enter(armed);
+    else if (guest.announcer.isOpen('heartbeatStopped') && guest.started) guest.enter({ is: 'stopped' });
+    else if (guest.announcer.isOpen('additionsStopped') && !guest.hasOtherHeartbeat)
+      guest.enter({ is: 'additionsStopped' });
+    else if (!guest.started) {
+      // Reset since its stop was told, by whom is not known any more: told again when it does not come back.
+      guest.retelling = 'all';
+      openBootWindow(guest, false);
+    } else guest.enter(armed);
   }
 
   end(how: 'ended' | 'foundDead', stderr = ''): void {
@@ -123,7 +134,11 @@ export class GuestWatch implements Watch {
   }
 
   setHeld(held: boolean): void {
-    if (!this.guest.released) this.guest.setHeld(held);
+    const { guest } = this;
+    if (guest.released) return;
+    guest.setHeld(held);
+    // Nobody judged its boot meanwhile: it has a boot's time from now on.
+    if (!held && guest.phase.is === 'window' && guest.phase.kind === 'boot') openBootWindow(guest, true);
   }
 
   /** Looks at the guest; its lane is drained up to `upToMs`. Answers when to look again, or -1. */
@@ -183,7 +198,9 @@ export class GuestWatch implements Watch {
       intervalMs: guest.pace.learnedMs,
       lastTickWallMs: this.lastTickWallMs(),
       bootMs: guest.boots.learnedMs,
-      source: guest.source,
+      source: guest.source ?? guest.formerSource,
+      awaited: guest.armed,
+      additionsLost: guest.additionsLost,
       latenessMs: guest.host.registry.latenessMs(guest.slot),
     };
   }

@@ -64,8 +64,13 @@ export class Guest {
   agent: AgentWitness | null = null;
   /** What its heartbeat is since it booted; null while it has none. */
   source: 'ticker' | 'agent' | null;
-  /** Which of its additions stopped, where that was told in this process; null where it was not. */
-  additionsLost: 'ticker' | 'agent' | null = null;
+  /** What its heartbeat was before it was reset; null where it had none. */
+  formerSource: 'ticker' | 'agent' | null;
+  /** It was awaited when the service before ended. */
+  awaitedBefore: boolean;
+  /** Which of its additions stopped, where that was told and is not over; and when, monotonic ms. */
+  additionsLost: 'ticker' | 'agent' | null;
+  additionsLostAtMs: number = Number.NEGATIVE_INFINITY;
   /** Since when its agent answers though no ticker is heard; null while it does not. */
   agentAloneSinceMs: number | null = null;
   /** Input of its port is unread although the lane was drained. */
@@ -105,6 +110,9 @@ export class Guest {
     this.started = request.memory.armed;
     this.rememberedLatenessMs = request.memory.latenessMs ?? null;
     this.source = request.memory.armed ? (request.memory.source ?? 'ticker') : null;
+    this.formerSource = request.memory.source ?? null;
+    this.awaitedBefore = request.memory.awaited ?? false;
+    this.additionsLost = request.memory.additionsLost ?? null;
     this.rememberedTickWallMs = request.memory.lastTickWallMs;
     this.pace = new Pace(request.memory.intervalMs);
     this.boots = new Boots(request.memory.bootMs);
@@ -131,6 +139,13 @@ export class Guest {
   /** How the additions that are its heartbeat ended by themselves; null while that is not known. */
   get additionsGone(): 'portClosed' | 'bye' | null {
     return this.source === 'agent' ? this.agentGone : this.tickerGone;
+  }
+
+  /** Of its additions some stopped, and the others are its heartbeat. */
+  get hasOtherHeartbeat(): boolean {
+    // Of a service that did not remember which: only a ticker has a pace.
+    const lost = this.additionsLost ?? (this.pace.learnedMs === null ? 'agent' : 'ticker');
+    return this.source !== null && this.source !== lost;
   }
 
   /** How often its agent is pinged where that is the heartbeat. */
@@ -232,6 +247,17 @@ export class Guest {
   /** A guest that boots anew, or another machine's process: what was learned of the one before is void. */
   forgetLateness(): void {
     this.rememberedLatenessMs = null;
+  }
+
+  /** The port of its heartbeat was found closed. */
+  foundClosed(): void {
+    if (this.source === 'agent' || this.formerSource === 'agent') this.agentGone = 'portClosed';
+    else this.tickerGone = 'portClosed';
+  }
+
+  /** Silence is not judged for `ms` from now on. */
+  allow(ms: number): void {
+    this.graceMs = Math.max(this.graceMs, this.nowMs + ms);
   }
 
   /** Gives a suspicion up; silence is judged anew, and not before the grace is over. */

@@ -5,6 +5,9 @@ import { findings } from './found.ts';
 import type { Guest } from './guest.ts';
 import type { Teller } from './teller.ts';
 
+/** A shutdown may end a guest's additions so long before the guest resets. */
+const slowShutdownMs = 180_000;
+
 type EventOf<K extends HypervisorEvent['kind']> = Extract<HypervisorEvent, { kind: K }>;
 
 /** One event. Never called without a process. */
@@ -100,10 +103,12 @@ function onReset(guest: Guest, teller: Teller, event: EventOf<'reset'>): void {
   endDump(guest, teller, event.atMs);
   teller.visible();
   guest.trust.untilDrained(guest.backlogged);
+  const stays = isWatchedOn(guest, event.byGuest);
   // The reset itself closes the guest's ports; the guest did not.
   guest.tickerGone = null;
   guest.agentGone = null;
   guest.agentAloneSinceMs = null;
+  guest.formerSource = guest.source ?? guest.formerSource;
   guest.source = null;
   guest.portOpened = false;
   guest.started = false;
@@ -114,7 +119,7 @@ function onReset(guest: Guest, teller: Teller, event: EventOf<'reset'>): void {
   // What it was before, it is no more. Paused it stays until QEMU says otherwise.
   guest.resume(suspensions.remove('guestShutdown', 'sleep'));
   // A ticker that was gone before, or never there, need not come with this boot: nothing is awaited.
-  if (announcer.isOpen('additionsStopped')) guest.armed = false;
+  if (announcer.isOpen('additionsStopped') && !stays) guest.armed = false;
   if (guest.armed) {
     openBootWindow(guest, !event.byGuest);
   } else {
@@ -122,6 +127,13 @@ function onReset(guest: Guest, teller: Teller, event: EventOf<'reset'>): void {
     guest.enter({ is: 'unarmed' });
   }
   guest.onMemoryChanged();
+}
+
+/** Additions that stopped need not come with the next boot; others that watch it are awaited, and a slow shutdown's. */
+function isWatchedOn(guest: Guest, byGuest: boolean): boolean {
+  const { phase, additionsLostAtMs, additionsGone, nowMs } = guest;
+  if (phase.is !== 'additionsStopped' && guest.hasOtherHeartbeat) return true;
+  return byGuest && additionsGone === 'portClosed' && nowMs - additionsLostAtMs < slowShutdownMs;
 }
 
 function onPort(guest: Guest, open: boolean): void {

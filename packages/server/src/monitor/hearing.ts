@@ -3,6 +3,7 @@ import type { ByeReason, Hello, PulseListener, TickListener } from '../tick/sour
 import { coldMarginMs } from './deadline.ts';
 import type { Guest } from './guest.ts';
 import { armed } from './phase.ts';
+import { attentive } from './registry.ts';
 import type { Teller } from './teller.ts';
 
 /** A guest that said it shuts down has this long; then silence counts again. */
@@ -28,6 +29,7 @@ export class Hearing implements TickListener, PulseListener {
     const taken = guest.source !== 'ticker';
     guest.source = 'ticker';
     guest.unconnectedSinceMs = null;
+    guest.tickerGone = null;
     if (guest.pace.measure(seq, uptimeMs) || taken) guest.setPace();
     this.onAwaitedTick();
   }
@@ -59,9 +61,13 @@ export class Hearing implements TickListener, PulseListener {
     if (!guest.trust.trusted) return;
     const booting = phase.is === 'window' && phase.kind === 'boot';
     if (phase.is !== 'armed' && phase.is !== 'suspected' && !booting) return;
-    if (reason === 'stop') guest.tickerGone = 'bye';
+    if (reason === 'stop') {
+      guest.tickerGone = 'bye';
+      // One that ticks on takes it back.
+      guest.host.registry.set(guest.slot, attentive, true);
+    }
     // A boot keeps its own window: saying bye again and again does not put its end off.
-    else if (!booting) {
+    if (reason !== 'stop' && !booting) {
       guest.enter({ is: 'window', kind: 'shutdown', openedMs: nowMs, untilMs: nowMs + shutdownWindowMs });
       guest.onMemoryChanged();
     }

@@ -26,7 +26,11 @@ export class LateAnswer<T> {
   async ask(timeoutMs: number): Promise<Timed<T | 'silent'>> {
     const { late } = this;
     this.late = undefined;
-    if (late !== undefined) return late;
+    if (late !== undefined) {
+      // Put again at once, so that a slow one has an answer for every round; its failure is dealt with in `put`.
+      void this.put();
+      return late;
+    }
     const askedMs = this.clock.monotonicMs();
     let answer: T | 'silent' = 'silent';
     try {

@@ -8,7 +8,7 @@ import type { Armed, Suspicion } from './phase.ts';
 import { patienceMs } from './policy.ts';
 import type { Teller } from './teller.ts';
 import { clearSight, missingSightMs, nextSight } from './sight.ts';
-import { type Answers, judge } from './verdict.ts';
+import { type Answers, isIdle, judge } from './verdict.ts';
 import type { Question, Round } from './witnesses.ts';
 
 /** Between two rounds of witnesses while a suspicion lasts: a guest's interval, at most this. */
@@ -86,6 +86,7 @@ export class Pursuit {
       settledAtMs: null,
       sight: clearSight,
       ioMovedAtMs: null,
+      ioAskedAgain: false,
       goneSinceMs: null,
       nextRoundMs: upToMs,
     });
@@ -106,7 +107,8 @@ export class Pursuit {
         guest.note({ ...suspicion, baseline: null, stalledMs });
       }
       return {
-        first: suspicion?.verdict === 'suspected',
+        first: suspicion?.verdict === 'suspected' && !suspicion.ioAskedAgain,
+        agentExpected: guest.source === 'agent' && guest.agentGone === null,
         baseline: suspicion?.baseline ?? null,
         sampleGapMs: this.gapMs,
         portClosed: guest.additionsGone !== null,
@@ -137,10 +139,18 @@ export class Pursuit {
   private settle(before: Suspicion, heard: Round): void {
     const { guest, teller } = this;
     if (guest.backlogged()) return this.awaitRound(before, unseenRoundMs);
+    // Disks that were not heard of may work: they are asked once more, and waited for.
+    if (heard.answers.ioMoved === 'silent' && !before.ioAskedAgain) {
+      return this.awaitRound({ ...before, baseline: null, stalledMs: 0, ioAskedAgain: true }, 0);
+    }
     const ioMovedAtMs = heard.answers.ioMoved === true ? guest.nowMs : before.ioMovedAtMs;
     const round = { ...heard, answers: this.withEarlierIo(heard.answers, ioMovedAtMs) };
     const { agent } = round.answers;
-    if (guest.source === 'agent' && agent === 'answered') return this.onPulse();
+    if (guest.source !== 'ticker' && agent === 'answered') {
+      this.onPulse();
+      // It has not been the heartbeat for long enough to be one: a ticker may still come.
+      return guest.source === null ? this.awaitRound(before, roundEveryMs) : undefined;
+    }
     const seen = judge(round.answers).verdict;
     const blind = seen === 'suspended' || seen === 'starved' || seen === 'unknown';
     const lostSinceMs = blind ? this.lostSinceMs(before, round) : null;
@@ -153,7 +163,7 @@ export class Pursuit {
     const runDelayMs = suspicion.runDelayMs + delayMs;
     const decision = this.decide(suspicion, round, runDelayMs);
     const circumstances: Circumstances = { runDelayMs, told: round.told, detail: decision.reason };
-    if (seen !== 'unknown' && seen !== 'starved') teller.visible();
+    if (missingSightMs(suspicion.sight, guest.nowMs) === 0) teller.visible();
     const { cohort } = guest.host;
     cohort.heard(guest.slot, decision.verdict);
     if (decision.tell === 'heartbeatStopped') {
@@ -169,7 +179,11 @@ export class Pursuit {
         circumstances,
       );
     }
-    if (decision.tell === 'additionsStopped') return teller.additionsStopped(circumstances);
+    if (decision.tell === 'additionsStopped') {
+      teller.additionsStopped(circumstances);
+      // The agent takes the ticker's place at once: there is no moment in which nobody watches.
+      return agent === 'answered' ? this.onPulse() : undefined;
+    }
     if (decision.tell === 'visibilityLost') {
       teller.visibilityLost(decision.verdict, decision.reason, circumstances);
     }
@@ -179,11 +193,12 @@ export class Pursuit {
     return this.goOn(suspicion, decision, blind ? null : round.reading, runDelayMs);
   }
 
-  /** A guest at full speed may work on its disk now and then: I/O of a moment ago is I/O. */
+  /** A guest that computes may work on its disk now and then: I/O of a moment ago is I/O. One that idles does not. */
   private withEarlierIo(answers: Answers, ioMovedAtMs: number | null): Answers {
     const { nowMs, policy } = this.guest;
     const recent = ioMovedAtMs !== null && nowMs - ioMovedAtMs < policy.patience.spinningMs;
-    return recent && answers.ioMoved !== true ? { ...answers, ioMoved: true } : answers;
+    const computes = answers.load !== null && !isIdle(answers.load);
+    return recent && computes && answers.ioMoved !== true ? { ...answers, ioMoved: true } : answers;
   }
 
   /**
@@ -226,6 +241,10 @@ export class Pursuit {
   ): void {
     const { nowMs } = this.guest;
     const { verdict } = decision;
+    // What comes back into sight for a moment only was out of it all along.
+    const unsettled = missingSightMs(suspicion.sight, nowMs) > 0;
+    const since = (beforeMs: number | null, is: boolean): number | null =>
+      is ? (beforeMs ?? nowMs) : unsettled ? beforeMs : null;
     const next: Suspicion = {
       ...suspicion,
       baseline,
@@ -233,8 +252,8 @@ export class Pursuit {
       verdict,
       runDelayMs,
       settledAtMs: nowMs,
-      unseenSinceMs: verdict === 'unknown' ? (suspicion.unseenSinceMs ?? nowMs) : null,
-      starvedSinceMs: verdict === 'starved' ? (suspicion.starvedSinceMs ?? nowMs) : null,
+      unseenSinceMs: since(suspicion.unseenSinceMs, verdict === 'unknown'),
+      starvedSinceMs: since(suspicion.starvedSinceMs, verdict === 'starved'),
       goneSinceMs: verdict === 'gone' ? (suspicion.goneSinceMs ?? nowMs) : null,
     };
     this.awaitRound(next, decision.againInMs);

@@ -54,6 +54,7 @@ export class Teller {
     this.visible();
     const data = { cause: guest.additionsGone ?? 'silence', evidence: this.evidence(circumstances) } as const;
     guest.additionsLost = guest.source;
+    guest.additionsLostAtMs = guest.nowMs;
     guest.announcer.open('additionsStopped', { type: 'additionsStopped', data }, guest.silence.lastTickMs);
     guest.host.registry.skipGap(guest.slot);
     guest.enter({ is: 'additionsStopped' });
@@ -92,9 +93,8 @@ export class Teller {
       const source = guest.source ?? 'ticker';
       announcer.tell({ type: 'heartbeatStarted', data: { source, intervalMs, additionsVersion } });
     }
-    // That the agent answers says nothing of a ticker that stopped; only a ticker has a pace.
-    const lost = guest.additionsLost ?? (guest.pace.learnedMs === null ? 'agent' : 'ticker');
-    if (guest.source === 'agent' && lost === 'ticker') return;
+    // That the agent answers says nothing of a ticker that stopped.
+    if (guest.source === 'agent' && guest.hasOtherHeartbeat) return;
     guest.additionsLost = null;
     announcer.close('additionsStopped', (outageMs) => ({ type: 'additionsResumed', data: { outageMs } }));
   }

@@ -42,8 +42,10 @@ export function describeRound(answers: Answers, tookMs: RoundTimes): WitnessAnsw
   ];
   if (agent !== 'absent')
     told.push({ witness: 'agent', answer: describeAgent(agent, tookMs.agent), tookMs: tookMs.agent });
-  if (ioMoved !== null)
-    told.push({ witness: 'io', answer: ioMoved ? 'moves' : 'stands still', tookMs: tookMs.all });
+  if (ioMoved !== null) {
+    const answer = ioMoved === 'silent' ? 'no answer' : ioMoved ? 'moves' : 'stands still';
+    told.push({ witness: 'io', answer, tookMs: tookMs.all });
+  }
   if (serialPanic !== null)
     told.push({ witness: 'serialLog', answer: `kernel panic: ${serialPanic}`, tookMs: tookMs.all });
   return told;

@@ -40,8 +40,8 @@ export interface Answers {
   readonly frozen: boolean;
   /** The guest agent: answered (with its file systems frozen), did not, was busy, or there is none to ask. */
   readonly agent: 'answered' | 'frozen' | 'silent' | 'busy' | 'absent';
-  /** Disk or network counters moved; null when not known. */
-  readonly ioMoved: boolean | null;
+  /** Disk or network counters moved; null when there are none, silent when QEMU did not say in time. */
+  readonly ioMoved: boolean | 'silent' | null;
   /** A kernel panic with which the serial log ends, the guest's own word; null where there is none. */
   readonly serialPanic: string | null;
 }
@@ -120,13 +120,15 @@ export function judge(answers: Answers): { verdict: RoundVerdict; reason: string
   // An agent at work for an operator is no silent one; what it does may be what keeps the guest.
   if (answers.agent === 'busy')
     return { verdict: 'unknown', reason: 'the guest agent is busy with a command' };
-  if (answers.serialPanic !== null && answers.ioMoved !== true) {
+  const byLoad = judgeLoad(load, answers.ioMoved);
+  // A kernel that panicked halts or spins; a guest that shows life is not stopped by its own word.
+  if (answers.serialPanic !== null && byLoad.verdict !== 'busy') {
     return {
       verdict: 'serialPanic',
       reason: `its serial log ends with a kernel panic: ${answers.serialPanic}`,
     };
   }
-  return judgeLoad(load, answers.ioMoved);
+  return byLoad;
 }
 
 function judgeRunState(runState: RunState | 'silent'): { verdict: RoundVerdict; reason: string } | undefined {
@@ -136,14 +138,17 @@ function judgeRunState(runState: RunState | 'silent'): { verdict: RoundVerdict; 
   return { verdict, reason: `QEMU’s run state is ${runState}` };
 }
 
-function judgeLoad(load: Load, ioMoved: boolean | null): { verdict: RoundVerdict; reason: string } {
+function judgeLoad(load: Load, ioMoved: Answers['ioMoved']): { verdict: RoundVerdict; reason: string } {
   const ran = `the busiest vCPU ran ${percent(load.runShare)} of ${Math.round(load.overMs)} ms`;
-  // Waiting for a host processor looks like idling; a guest that waited at all is not called hung for it.
-  const idle = load.runShare + load.delayShare < idleShare;
   if (ioMoved === true) return { verdict: 'busy', reason: `${ran}, and its disk or network counters move` };
-  if (idle) return { verdict: 'hung', reason: `${ran}: nothing keeps a living guest from ticking` };
+  if (isIdle(load)) return { verdict: 'hung', reason: `${ran}: nothing keeps a living guest from ticking` };
   if (load.wantShare > fullShare) return { verdict: 'spinning', reason: `${ran}, without a tick` };
   return { verdict: 'busy', reason: ran };
+}
+
+/** Waiting for a host processor looks like idling; a guest that waited at all is not called idle for it. */
+export function isIdle({ runShare, delayShare }: Load): boolean {
+  return runShare + delayShare < idleShare;
 }
 
 /** `3.6 %`, as evidence writes shares. */

@@ -110,7 +110,7 @@ describe('the counters of its devices', () => {
     });
     await liveWith(it, { counters: () => never });
     it.process.setLoad(idle);
-    await it.pass(1_000);
+    await it.pass(2_500);
     expect(it.dataOf(1)).toMatchObject({ verdict: 'hung' });
   });
 });

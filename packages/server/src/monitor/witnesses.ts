@@ -22,12 +22,14 @@ export interface Question {
   readonly sampleGapMs: number;
   readonly portClosed: boolean;
   readonly connected: boolean;
+  /** The agent is the heartbeat: it is asked though it has not answered this service yet. */
+  readonly agentExpected: boolean;
 }
 
-/** What cumulative counters showed at one moment; null: they gave no answer. */
+/** What cumulative counters showed at one moment; silent: they gave no answer in time. */
 export interface Reading {
   readonly sample: ProcessSample;
-  readonly io: IoCounters | null;
+  readonly io: IoCounters | 'silent';
 }
 
 /** What one round learned. */
@@ -77,7 +79,7 @@ export class Witnesses {
     // What an earlier round waited for in vain shows the past.
     this.counters.forget();
     const [sample, { answer: io }] = await Promise.all([this.sample(), this.counters.ask(timeoutMs)]);
-    return sample === null ? null : { sample, io: io === 'silent' ? null : io };
+    return sample === null ? null : { sample, io };
   }
 
   /**
@@ -90,13 +92,13 @@ export class Witnesses {
     if (question.first) this.runState.forget();
     // Its answer may take as long as the wait between two samples: an agent is an ordinary process of its guest.
     const agentTimeoutMs = Math.max(1.2 * sampleGapMs, witnessTimeoutMs);
-    const agentOut = this.askAgent(agentTimeoutMs);
-    const before = baseline ?? (await this.read());
+    const agentOut = this.askAgent(agentTimeoutMs, question.agentExpected);
+    const timeoutMs = question.first ? witnessTimeoutMs : slowWitnessTimeoutMs;
+    const before = baseline ?? (await this.read(timeoutMs));
     const beganMs = this.clock.monotonicMs();
     const waitMs = before === null ? 0 : Math.max(0, before.sample.atMs + sampleGapMs - beganMs);
     if (waitMs > 0) await pauses.wait(waitMs);
     const lateMs = this.clock.monotonicMs() - beganMs - waitMs;
-    const timeoutMs = question.first ? witnessTimeoutMs : slowWitnessTimeoutMs;
     let putMs = 0;
     const [state, reading, agent, serial] = await pauses.turn(() => {
       putMs = this.clock.monotonicMs();
@@ -111,7 +113,7 @@ export class Witnesses {
       portClosed,
       connected,
       agent: agent.answer,
-      ioMoved: ioMoved(before?.io ?? null, reading?.io ?? null),
+      ioMoved: ioMoved(before?.io ?? 'silent', reading?.io ?? 'silent'),
       serialPanic: serial.answer,
     };
     const nowMs = this.clock.monotonicMs();
@@ -133,9 +135,9 @@ export class Witnesses {
     }
   }
 
-  private async askAgent(timeoutMs: number): Promise<Timed<Answers['agent']>> {
+  private async askAgent(timeoutMs: number, expected: boolean): Promise<Timed<Answers['agent']>> {
     const { agent, clock } = this;
-    if (agent === null || !agent.present) return { answer: 'absent', tookMs: 0 };
+    if (agent === null || (!agent.present && !expected)) return { answer: 'absent', tookMs: 0 };
     const askedMs = clock.monotonicMs();
     const ping = await agent.ping(timeoutMs);
     const tookMs = clock.monotonicMs() - askedMs;
@@ -157,9 +159,9 @@ export class Witnesses {
   }
 }
 
-/** Did disks or network work between two readings? Null where none of them can be compared. */
-function ioMoved(before: IoCounters | null, now: IoCounters | null): boolean | null {
-  if (before === null || now === null) return null;
+/** Did disks or network work between two readings? Null where the machine has none of either. */
+function ioMoved(before: Reading['io'], now: Reading['io']): Answers['ioMoved'] {
+  if (before === 'silent' || now === 'silent') return 'silent';
   const moved = (from: number | null, to: number | null): boolean | null =>
     from === null || to === null ? null : to > from;
   const disk = moved(before.diskOperations, now.diskOperations);

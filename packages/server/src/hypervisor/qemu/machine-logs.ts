@@ -14,11 +14,11 @@ export class MachineLogs {
   readonly #resets: ResetLog;
   readonly #trimming: Timer;
 
-  /** `adopted`: it is not known where in the serial log the guest's last boot began. */
-  constructor(clock: Clock, directory: string, adopted: boolean) {
+  constructor(clock: Clock, directory: string) {
     const path = (name: keyof typeof machineFiles): string => join(directory, machineFiles[name]);
     this.#serial = new SerialLog(path('serialLog'));
-    if (!adopted) this.#serial.booted();
+    // What an adopted machine wrote before is of a boot that nobody knows.
+    this.#serial.booted();
     this.#resets = new ResetLog(path('resetLog'));
     this.#trimming = keepLogsTrimmed(clock, [
       () => this.#serial.trim(maxSerialLogBytes, keptSerialLogBytes),

@@ -86,7 +86,7 @@ export class QemuMachine implements RunningMachine {
     });
     this.#migration = new ForeignMigration(this.link, clock, () => this.#saving || this.savedState.isBegun());
     this.#freezer = new Freezer(clock, record.pid);
-    this.#logs = new MachineLogs(clock, directory, options.child === null);
+    this.#logs = new MachineLogs(clock, directory);
     this.#watch = new ProcessWatch(clock, record, options.child);
     this.exited = this.#watch.gone.then((end) => this.#finish(end));
   }
@@ -197,9 +197,9 @@ export class QemuMachine implements RunningMachine {
     throw new VmError('VMPULSE_E_HYPERVISOR', text);
   }
 
-  sample(): Promise<ProcessSample> {
+  async sample(): Promise<ProcessSample> {
     const frozen = this.#freezer.frozen();
-    return Promise.resolve(sampleProcess(this.#clock, this.record, this.#vcpuTids, frozen));
+    return sampleProcess(this.#clock, this.record, this.#vcpuTids, frozen);
   }
 
   async counters(): Promise<IoCounters> {

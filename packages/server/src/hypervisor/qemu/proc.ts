@@ -118,7 +118,10 @@ function sampleThread(pid: number, tid: number, stat: ProcessStat): NonNullable<
 /** What readNow() reads is shorter than this. */
 const scratch = Buffer.alloc(2_048);
 
-/** A small file of the kernel's (one line of /proc, the state of a control group); null when it cannot be read. */
+/**
+ * A small file of the kernel's (one line of /proc, the state of a control group); null when whom it tells of is gone.
+ * Errors: the system's, such as EMFILE: what cannot be read is not gone.
+ */
 export function readNow(path: string): string | null {
   try {
     const file = openSync(path, 'r');
@@ -127,16 +130,23 @@ export function readNow(path: string): string | null {
     } finally {
       closeSync(file);
     }
-  } catch {
-    return null;
+  } catch (error) {
+    return nullWhenGone(error);
   }
 }
 
-/** Null when the process is gone, whichever way the kernel says it. */
+function nullWhenGone(error: unknown): null {
+  const code = (error as NodeJS.ErrnoException).code ?? '';
+  // Another user's process is none of ours either.
+  if (['ENOENT', 'ESRCH', 'ENODEV', 'ENOTDIR', 'EACCES', 'EPERM'].includes(code)) return null;
+  throw error;
+}
+
+/** Null when the process is gone, whichever way the kernel says it. Errors: as readNow. */
 async function readText(path: string): Promise<string | null> {
   try {
     return await readFile(path, 'utf8');
-  } catch {
-    return null;
+  } catch (error) {
+    return nullWhenGone(error);
   }
 }

@@ -63,7 +63,8 @@ export class ProcessWatch {
   }
 
   async #look(pauseMs: number, suspicion: symbol): Promise<void> {
-    const alive = await isAlive(this.#record);
+    // What cannot be looked at (no file descriptor left) is not gone.
+    const alive = await isAlive(this.#record).catch(() => true);
     if (this.#suspicion !== suspicion || this.#closed) return;
     if (!alive) {
       this.#end({ exitCode: null, signal: null });
