@@ -45,7 +45,8 @@ async function measureRounds(what: string, witnesses: Witnesses, rounds: number)
   const tookMs: number[] = [];
   const round = async (): Promise<void> => {
     const beganMs = performance.now();
-    const question = { first: true, baseline, sampleGapMs: 0, portClosed: false, connected: true };
+    const ports = { portClosed: false, connected: true, agentExpected: false };
+    const question = { first: true, baseline, sampleGapMs: 0, ...ports };
     const { reading } = await witnesses.ask(question, pauses);
     tookMs.push(performance.now() - beganMs);
     baseline = reading;

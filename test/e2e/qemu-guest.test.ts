@@ -164,7 +164,8 @@ describe('A Linux guest under QEMU', () => {
     await console.until(/vmpulse-guest ready/);
     console.type('echo before the reset');
     await console.until(/ok echo before the reset/);
-    expect(await machine.serialTail()).toMatch(/vmpulse-guest ready[^]*ok echo before the reset/);
+    // QEMU writes its log a moment after the socket.
+    await expect.poll(() => machine.serialTail()).toMatch(/vmpulse-guest ready[^]*ok echo before the reset/);
     console.type('reset');
     await recorder.next('reset');
     console.text = '';

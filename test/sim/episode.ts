@@ -49,6 +49,7 @@ export const unheardCrash: Partial<Rule> = {
 /** What may be told of a fault that begins while nobody is there. */
 export function unseenRule(kind: FaultKind): Partial<Rule> {
   if (kind === 'crashDumping') return unheardCrash;
+  if (kind === 'bootHangs') return { ...unheardCrash, additions: 'may' };
   const isFree =
     (allowances.resetUnseen && resets.has(kind)) || (allowances.helloUnheard && kind === 'intervalChanged');
   return isFree ? { stop: 'may', verdicts: silences, causes: ['silence', 'bootWindowEnded'] } : {};

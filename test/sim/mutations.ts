@@ -82,7 +82,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'goes on waiting for ticks after a bye',
-    edits: [edit('monitor/hearing.ts', 'else if (!booting) {', 'else if (reason === null) {')],
+    edits: [edit('monitor/hearing.ts', "if (reason !== 'stop' && !booting) {", 'if (reason === null) {')],
     trial: trial(['reboot', 'shutdown']),
   },
   {
@@ -108,7 +108,7 @@ export const mutations: readonly Mutation[] = [
         'if (load.delayShare >= starvedShare) {',
         'if (load.delayShare > 2 * starvedShare) {',
       ),
-      edit('monitor/verdict.ts', 'load.runShare + load.delayShare < idleShare', 'load.runShare < idleShare'),
+      edit('monitor/verdict.ts', 'return runShare + delayShare < idleShare', 'return runShare < idleShare'),
     ],
     trial: trial(['starved']),
   },

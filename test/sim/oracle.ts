@@ -141,7 +141,9 @@ export class Oracle {
     for (const guest of this.byId.values()) guest.steadyTicks = 0;
     for (const episode of this.open) {
       episode.disturbed = true;
-      episode.byMs = Math.max(episode.byMs, this.world.nowMs + episode.fullBoundMs);
+      // A new one waits ten seconds for a tick of whose pace it is not sure (monitor/pace.ts).
+      const unheardMs = episode.rule.from === 'silence' ? 10_000 : 0;
+      episode.byMs = Math.max(episode.byMs, this.world.nowMs + episode.fullBoundMs + unheardMs);
     }
     for (const told of this.told.values()) told.tickedMs = null;
   }

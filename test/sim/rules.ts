@@ -82,10 +82,11 @@ export const rules = {
   panic: panicked,
   panicSilent: {
     stop: 'must',
-    verdicts: ['panicked'],
-    causes: ['guestPanicked'],
+    // A service that came after it does not have its text, and sees a livelock.
+    verdicts: ['panicked', 'spinning'],
+    causes: ['guestPanicked', 'silence'],
     from: 'silence',
-    boundMs: (guest, marginMs) => hung(guest, marginMs) + 600,
+    boundMs: patient(spinning),
   },
   crashDumping: never,
   crashDump: { ...panicked, boundMs: atOnce },

@@ -141,7 +141,8 @@ export interface RunningMachine {
   counters(): Promise<IoCounters>;
   /**
    * The last of what the guest wrote to its serial port since its last reset, at most 8 KiB, as latin1; the guest's
-   * own word. Of an adopted machine what it wrote since it was adopted. Empty when nothing is known. Of an adopted machine that was not reset since it holds earlier boots too.
+   * own word. Of an adopted machine what it wrote since it was adopted.
+   * Empty when nothing is known.
    */
   serialTail(): Promise<string>;
   /** Stops observing; the process is left alone. Idempotent. */

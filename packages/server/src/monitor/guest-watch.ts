@@ -53,10 +53,10 @@ export class GuestWatch implements Watch {
     if (adopted && guest.armed) guest.pace.recall();
     if (!adopted) guest.retelling = 'all';
     if (how === 'adoptedSilent') {
+      // It ticked when it was last seen. Whoever closed the port: staying closed is no sign of death.
+      if (guest.started) guest.foundClosed();
       guest.started = false;
       guest.boots.started(guest.nowMs);
-      // Closed it is, whoever did it: where it is not opened again, that is no sign of death.
-      guest.foundClosed();
     }
     guest.silence.begin(guest.intervalMs);
     guest.recallLateness();

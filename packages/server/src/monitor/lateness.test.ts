@@ -12,7 +12,7 @@ describe('what a watch remembers of a guest’s lateness', () => {
     const next = guest({ beside: it, vmId: 'next', memory: { ...memory, latenessMs: 230 } });
     await next.boot('adopted');
     next.process.setLoad({ run: 0.003, runDelay: 0 });
-    await next.pass(3_000);
+    await next.pass(13_000);
     const stop = next.log.events.at(-1)?.data as { evidence?: { marginMs: number } } | undefined;
     expect(next.told).toEqual(['heartbeatStopped']);
     expect(stop?.evidence?.marginMs).toBe(230);

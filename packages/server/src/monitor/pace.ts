@@ -7,6 +7,8 @@ import type { WatchPolicy } from './policy.ts';
 const measuredGaps = 3;
 /** A gap so many times as long as the interval remembered shows another interval, not a late tick. */
 const otherPace = 1.5;
+/** A remembered interval is taken for so long at least until a gap agrees: the ticker may have become a slower one. */
+const minUnheardMs = 10_000;
 
 /** One guest's pace. */
 export class Pace {
@@ -71,7 +73,7 @@ export class Pace {
     if (measured === null || seq <= measured.seq || uptimeMs <= measured.uptimeMs) {
       this.measured = { seq, uptimeMs, gapsMs: [] };
       this.lost = false;
-      return measured === null && this.knownMs === null;
+      return measured === null;
     }
     const gapMs = (uptimeMs - measured.uptimeMs) / (seq - measured.seq);
     const rememberedMs = this.knownMs ?? this.doubtedMs;
@@ -104,7 +106,9 @@ export class Pace {
    * the same reason the classic one never undercuts what the ticker says, and a remembered one not the configured.
    */
   intervalMs(policy: WatchPolicy): number {
-    if (policy.classic !== null || this.unconfirmed) return Math.max(policy.intervalMs, this.knownMs ?? 0);
+    const unheardMs = this.unconfirmed ? minUnheardMs : 0;
+    if (policy.classic !== null || this.unconfirmed)
+      return Math.max(policy.intervalMs, this.knownMs ?? 0, unheardMs);
     return this.knownMs ?? (this.measuring ? maxIntervalMs : policy.intervalMs);
   }
 }

@@ -63,6 +63,8 @@ export interface Suspicion {
   readonly sight: Sight;
   /** When its disks or network were last found to have moved since the suspicion began; null: never. */
   readonly ioMovedAtMs: number | null;
+  /** When its processors were last found to work, not at full speed; null: never. */
+  readonly busyAtMs: number | null;
   /** A round that did not hear of its disks was followed by one that waited longer for them. */
   readonly ioAskedAgain: boolean;
   /** Since when the process is found gone; null when it is not. */

@@ -15,6 +15,8 @@ import type { Question, Round } from './witnesses.ts';
 const roundEveryMs = 1_000;
 /** Between rounds while nothing can be seen: a monitor that was late once is asked again soon. */
 const unseenRoundMs = 250;
+/** A guest found busy is not spinning for so long: one round at full speed is no livelock. */
+const busyForMs = 1_500;
 /** Leaves the wheel; whatever changes lays the guest in again. */
 const leave = -1;
 
@@ -86,6 +88,7 @@ export class Pursuit {
       settledAtMs: null,
       sight: clearSight,
       ioMovedAtMs: null,
+      busyAtMs: null,
       ioAskedAgain: false,
       goneSinceMs: null,
       nextRoundMs: upToMs,
@@ -137,26 +140,33 @@ export class Pursuit {
   }
 
   private settle(before: Suspicion, heard: Round): void {
-    const { guest, teller } = this;
+    const { guest } = this;
     if (guest.backlogged()) return this.awaitRound(before, unseenRoundMs);
     // Disks that were not heard of may work: they are asked once more, and waited for.
     if (heard.answers.ioMoved === 'silent' && !before.ioAskedAgain) {
       return this.awaitRound({ ...before, baseline: null, stalledMs: 0, ioAskedAgain: true }, 0);
     }
-    const ioMovedAtMs = heard.answers.ioMoved === true ? guest.nowMs : before.ioMovedAtMs;
-    const round = { ...heard, answers: this.withEarlierIo(heard.answers, ioMovedAtMs) };
-    const { agent } = round.answers;
-    if (guest.source !== 'ticker' && agent === 'answered') {
+    if (guest.source !== 'ticker' && heard.answers.agent === 'answered') {
       this.onPulse();
       // It has not been the heartbeat for long enough to be one: a ticker may still come.
       return guest.source === null ? this.awaitRound(before, roundEveryMs) : undefined;
     }
+    const { nowMs } = guest;
+    const moved = heard.answers.ioMoved === true;
+    const ioMovedAtMs = moved ? nowMs : before.ioMovedAtMs;
+    const busyAtMs = !moved && judge(heard.answers).verdict === 'busy' ? nowMs : before.busyAtMs;
+    const suspicion = { ...before, ioMovedAtMs, busyAtMs };
+    this.conclude(suspicion, { ...heard, answers: this.withEarlierWork(heard.answers, suspicion) });
+  }
+
+  private conclude(before: Suspicion, round: Round): void {
+    const { guest, teller } = this;
     const seen = judge(round.answers).verdict;
     const blind = seen === 'suspended' || seen === 'starved' || seen === 'unknown';
     const lostSinceMs = blind ? this.lostSinceMs(before, round) : null;
     const { gapMs } = this;
     const glance = { nowMs: guest.nowMs, lostSinceMs, gapMs, deadlineMs: guest.intervalMs + guest.marginMs };
-    const suspicion = { ...before, ioMovedAtMs, sight: nextSight(before.sight, glance) };
+    const suspicion = { ...before, sight: nextSight(before.sight, glance) };
     const { load } = round.answers;
     // What a guest out of sight waited for is taken off as a whole; see `excuse`.
     const delayMs = load === null || blind ? 0 : load.delayShare * load.overMs;
@@ -182,7 +192,7 @@ export class Pursuit {
     if (decision.tell === 'additionsStopped') {
       teller.additionsStopped(circumstances);
       // The agent takes the ticker's place at once: there is no moment in which nobody watches.
-      return agent === 'answered' ? this.onPulse() : undefined;
+      return round.answers.agent === 'answered' ? this.onPulse() : undefined;
     }
     if (decision.tell === 'visibilityLost') {
       teller.visibilityLost(decision.verdict, decision.reason, circumstances);
@@ -193,10 +203,12 @@ export class Pursuit {
     return this.goOn(suspicion, decision, blind ? null : round.reading, runDelayMs);
   }
 
-  /** A guest that computes may work on its disk now and then: I/O of a moment ago is I/O. One that idles does not. */
-  private withEarlierIo(answers: Answers, ioMovedAtMs: number | null): Answers {
+  /** A livelock does nothing else: one that worked on its disk or was busy a moment ago only computes now. */
+  private withEarlierWork(answers: Answers, { ioMovedAtMs, busyAtMs }: Suspicion): Answers {
     const { nowMs, policy } = this.guest;
-    const recent = ioMovedAtMs !== null && nowMs - ioMovedAtMs < policy.patience.spinningMs;
+    const { spinningMs } = policy.patience;
+    const within = (atMs: number | null, ms: number): boolean => atMs !== null && nowMs - atMs < ms;
+    const recent = within(ioMovedAtMs, spinningMs) || within(busyAtMs, Math.min(busyForMs, spinningMs / 2));
     const computes = answers.load !== null && !isIdle(answers.load);
     return recent && computes && answers.ioMoved !== true ? { ...answers, ioMoved: true } : answers;
   }

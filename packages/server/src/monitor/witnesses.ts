@@ -12,6 +12,10 @@ import { kernelPanicIn } from './serial-panic.ts';
 import { describeRound } from './testimony.ts';
 import { type Answers, loadBetween } from './verdict.ts';
 
+/** A wait shorter than this goes in steps of so many milliseconds. */
+const shortWaitMs = 100;
+const waitStepMs = 10;
+
 /** What a round begins with. */
 export interface Question {
   /** The first round of a suspicion: what a witness answered too late before it is of no interest. */
@@ -97,8 +101,7 @@ export class Witnesses {
     const before = baseline ?? (await this.read(timeoutMs));
     const beganMs = this.clock.monotonicMs();
     const waitMs = before === null ? 0 : Math.max(0, before.sample.atMs + sampleGapMs - beganMs);
-    if (waitMs > 0) await pauses.wait(waitMs);
-    const lateMs = this.clock.monotonicMs() - beganMs - waitMs;
+    const lateMs = await this.waitFor(waitMs, pauses);
     let putMs = 0;
     const [state, reading, agent, serial] = await pauses.turn(() => {
       putMs = this.clock.monotonicMs();
@@ -123,7 +126,23 @@ export class Witnesses {
       agent: agent.tookMs,
       all: tookMs,
     });
-    return { answers, told, reading, tookMs: nowMs - putMs, lateMs: waitMs > 0 ? lateMs : 0 };
+    return { answers, told, reading, tookMs: nowMs - putMs, lateMs };
+  }
+
+  /**
+   * Waits `ms` of time in which this process ran; answers for how long it stood still meanwhile. A short wait goes in
+   * steps: a hiccup of the whole host in the midst of it would be most of it, and is not seen at its end.
+   */
+  private async waitFor(ms: number, pauses: Pauses): Promise<number> {
+    let lateMs = 0;
+    const stepMs = ms < shortWaitMs ? waitStepMs : ms;
+    for (let leftMs = ms; leftMs > 0; leftMs -= stepMs) {
+      const nextMs = Math.min(leftMs, stepMs);
+      const beganMs = this.clock.monotonicMs();
+      await pauses.wait(nextMs);
+      lateMs += Math.max(0, this.clock.monotonicMs() - beganMs - nextMs);
+    }
+    return lateMs;
   }
 
   private async sample(): Promise<ProcessSample | null> {
