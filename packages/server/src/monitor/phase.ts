@@ -61,6 +61,8 @@ export interface Suspicion {
   /** When the last round was settled; null before the first. */
   readonly settledAtMs: number | null;
   readonly sight: Sight;
+  /** A round found it idle, over a gap so short that a hiccup of the host could be most of it. */
+  readonly idleOnce: boolean;
   /** When its disks or network were last found to have moved since the suspicion began; null: never. */
   readonly ioMovedAtMs: number | null;
   /** When its processors were last found to work, not at full speed; null: never. */
