@@ -72,9 +72,9 @@ describe('the service itself', () => {
     expect((await vm.refresh()).guest.isHeartbeating).toBe(false);
     const releasedMs = performance.now();
     await vm.release();
-    const stopped = await service.heard.wait('held', 'heartbeatStopped', 10_000);
-    // Silence counts from the release: an interval, the margin, one more second where a first look finds it busy.
-    expect(performance.now() - releasedMs).toBeLessThan(4_000);
+    const stopped = await service.heard.wait('held', 'heartbeatStopped', 25_000);
+    // The service was restarted: ten seconds until a tick confirms the pace it remembers, then the margin and a round.
+    expect(performance.now() - releasedMs).toBeLessThan(16_000);
     expect(stopped.data).toMatchObject({ verdict: 'hung' });
     expect(stopped.data).not.toHaveProperty('held');
     const types = service.heard.types('held');
