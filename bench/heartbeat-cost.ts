@@ -31,7 +31,8 @@ import { VirtioSerialSource } from '../packages/server/src/tick/virtio-serial.ts
 import { GuestLink } from '../packages/server/src/vm/guest-link.ts';
 import { machineReference } from '../test/support/machines.ts';
 import { RealService } from '../test/support/real-service.ts';
-import { blankMemory, plainConfiguration } from '../test/support/watched-guest.ts';
+import { plainConfiguration } from '../test/support/plain-configuration.ts';
+import { blankMemory } from '../test/support/watched-guest.ts';
 import { ownCpuUs, say, sayWhere } from './figures.ts';
 import { hasPeer, PeerProcess, versionOf } from './peer-process.ts';
 import { RecordedGuests } from './recorded-guests.ts';

@@ -14,7 +14,7 @@ import { Monitor } from '../packages/server/src/monitor/monitor.ts';
 import type { Watch } from '../packages/server/src/monitor/watch.ts';
 import { SqliteStore } from '../packages/server/src/store/sqlite-store.ts';
 import { machineReference } from '../test/support/machines.ts';
-import { plainConfiguration } from '../test/support/watched-guest.ts';
+import { plainConfiguration } from '../test/support/plain-configuration.ts';
 import { distribution, ownCpuUs, say } from './figures.ts';
 
 const intervalMs = 6_000;

@@ -25,7 +25,8 @@ import { VirtioSerialSource } from '../packages/server/src/tick/virtio-serial.ts
 import { GuestLink } from '../packages/server/src/vm/guest-link.ts';
 import { machineReference } from '../test/support/machines.ts';
 import { QemuHost } from '../test/support/qemu-host.ts';
-import { blankMemory, plainConfiguration, RecordingLog } from '../test/support/watched-guest.ts';
+import { plainConfiguration } from '../test/support/plain-configuration.ts';
+import { blankMemory, RecordingLog } from '../test/support/watched-guest.ts';
 import { distribution, ownCpuUs, quantile, say, sayWhere } from './figures.ts';
 import { RecordedGuests } from './recorded-guests.ts';
 

@@ -42,6 +42,16 @@ function kept(
   );
 }
 
+/** QEMU itself stands for a time, in this state of its process. */
+function hung(stage: Stage, kind: FaultKind, processState: string): Promise<void> {
+  return kept(
+    stage,
+    kind,
+    (process) => process.hang({ processState }),
+    (process) => process.unhang(),
+  );
+}
+
 /** It is late by so much, once, idle all the time. */
 async function late(stage: Stage, kind: FaultKind, byMs: number): Promise<void> {
   const { oracle, guest, world } = stage;
@@ -126,28 +136,10 @@ export const disguises = {
       (process) => process.setFrozen(true),
       (process) => process.setFrozen(false),
     ),
-  qemuStopped: (stage) =>
-    kept(
-      stage,
-      'qemuStopped',
-      (process) => process.hang({ processState: 'T' }),
-      (process) => process.unhang(),
-    ),
-  qemuBlocked: (stage) =>
-    kept(
-      stage,
-      'qemuBlocked',
-      (process) => process.hang({ processState: 'D' }),
-      (process) => process.unhang(),
-    ),
+  qemuStopped: (stage) => hung(stage, 'qemuStopped', 'T'),
+  qemuBlocked: (stage) => hung(stage, 'qemuBlocked', 'D'),
   /** Its main loop is stuck, and with it whatever its ports carry. */
-  qmpStuck: (stage) =>
-    kept(
-      stage,
-      'qmpStuck',
-      (process) => process.hang({ processState: 'S' }),
-      (process) => process.unhang(),
-    ),
+  qmpStuck: (stage) => hung(stage, 'qmpStuck', 'S'),
   qmpSilent: (stage) => {
     const { guest, random } = stage;
     return passing(

@@ -1,5 +1,6 @@
 /** Machines and events for tests: complete, plausible, and different by number. */
 import type { EventDraft, VmReference } from '@vmpulse/wire';
+import { plainConfiguration } from './plain-configuration.ts';
 import type { MachineRecord } from '../../packages/server/src/machine-record.ts';
 
 /** Wall time of the events made here, ms since 1970. */
@@ -16,22 +17,7 @@ export function machineRecord(n: number, change: Partial<MachineRecord> = {}): M
   return {
     id,
     hypervisor: 'fake',
-    configuration: {
-      name,
-      memoryMiB: 512,
-      cpus: 1,
-      boot: null,
-      disks: [],
-      networks: [],
-      vnc: false,
-      watchdog: null,
-      heartbeat: {},
-      recovery: { action: 'none' },
-      autostart: { action: 'never' },
-      shutdownActionOnQuit: 'leaveRunning',
-      notes: '',
-      values: {},
-    },
+    configuration: plainConfiguration({ name, memoryMiB: 512 }),
     activeConfiguration: null,
     createdMs: testTimeMs,
     process: null,

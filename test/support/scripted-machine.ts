@@ -1,5 +1,6 @@
 /** Machines as the scripted server shows them. */
 import { type GuestInfo, type VmInfo, stateCodes } from '@vmpulse/wire';
+import { plainConfiguration } from './plain-configuration.ts';
 
 /** What a test says of a machine; the rest is a machine that is off and was never seen to tick. */
 export type MachineChanges = Partial<Omit<VmInfo, 'guest'>> & { guest?: Partial<GuestInfo> };
@@ -8,20 +9,7 @@ export type MachineChanges = Partial<Omit<VmInfo, 'guest'>> & { guest?: Partial<
 export function scriptedMachine(name: string, number: number, changes: MachineChanges): VmInfo {
   const state = changes.state ?? 'turnedOff';
   return {
-    name,
-    memoryMiB: 512,
-    cpus: 1,
-    boot: null,
-    disks: [],
-    networks: [],
-    vnc: false,
-    watchdog: null,
-    heartbeat: {},
-    recovery: { action: 'none' },
-    autostart: { action: 'never' },
-    shutdownActionOnQuit: 'leaveRunning',
-    notes: '',
-    values: {},
+    ...plainConfiguration({ name, memoryMiB: 512 }),
     id: `00000000-0000-4000-8000-${String(number).padStart(12, '0')}`,
     hypervisor: 'qemu',
     stateCode: stateCodes[state],

@@ -15,28 +15,8 @@ import type { OpenCondition, WatchMemory } from '../../packages/server/src/machi
 import { Monitor } from '../../packages/server/src/monitor/monitor.ts';
 import type { Beginning, Watch } from '../../packages/server/src/monitor/watch.ts';
 import type { AgentPing, AgentWitness } from '../../packages/server/src/tick/source.ts';
+import { plainConfiguration } from './plain-configuration.ts';
 import { SimulatedClock } from './simulated-clock.ts';
-
-/** A configuration with every default. */
-export function plainConfiguration(change: Partial<CompleteVmConfiguration> = {}): CompleteVmConfiguration {
-  return {
-    name: 'guest',
-    memoryMiB: 128,
-    cpus: 1,
-    boot: null,
-    disks: [],
-    networks: [],
-    vnc: false,
-    watchdog: null,
-    heartbeat: {},
-    recovery: { action: 'none' },
-    autostart: { action: 'never' },
-    shutdownActionOnQuit: 'leaveRunning',
-    notes: '',
-    values: {},
-    ...change,
-  };
-}
 
 /** Records drafts in order; nothing is written. */
 export class RecordingLog implements Pick<EventLog, 'append'> {

@@ -1,31 +1,13 @@
 import { VmError } from '@vmpulse/wire';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { eventually } from '../../../test/support/eventually.ts';
-import { ScriptedServer, frame } from '../../../test/support/scripted-server.ts';
-import { type ConnectOptions, type Gap, VirtualServer } from './index.ts';
+import { reconnectingClients } from '../../../test/support/reconnecting-clients.ts';
+import { type ScriptedServer, frame } from '../../../test/support/scripted-server.ts';
+import type { Gap } from './index.ts';
 
 let scripted: ScriptedServer;
-const servers: VirtualServer[] = [];
-
-async function connect(options: ConnectOptions = {}): Promise<VirtualServer> {
-  const server = await VirtualServer.connect(scripted.url, {
-    reconnect: { minDelayMs: 10, maxDelayMs: 50 },
-    ...options,
-  });
-  servers.push(server);
-  return server;
-}
-
-beforeEach(async () => {
-  scripted = await ScriptedServer.start();
-  scripted.addVm('web-1', { state: 'running' });
-  scripted.addVm('db-1', { state: 'running' });
-});
-
-afterEach(async () => {
-  for (const server of servers.splice(0)) await server.close();
-  await scripted.stop();
-  vi.restoreAllMocks();
+const connect = reconnectingClients((server) => {
+  scripted = server;
 });
 
 describe('a lost connection', () => {

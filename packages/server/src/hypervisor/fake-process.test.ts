@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { SimulatedClock } from '../../../../test/support/simulated-clock.ts';
-import { plainConfiguration } from '../../../../test/support/watched-guest.ts';
+import { plainConfiguration } from '../../../../test/support/plain-configuration.ts';
 import { maxSerialTailBytes } from '../limits.ts';
 import { FakeHost, FakeHypervisor } from './fake.ts';
 import type { FakeProcess } from './fake-process.ts';

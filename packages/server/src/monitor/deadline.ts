@@ -51,6 +51,9 @@ export function silenceMs(sinceLastTickMs: number, suspendedMs: number, runDelay
   return Math.max(0, sinceLastTickMs - suspendedMs - runDelayMs);
 }
 
+/** A guest that shuts down has this long: its additions end first, and the machine's end or reset comes last. */
+export const shutdownWindowMs = 180_000;
+
 /** Boot window of a machine whose boots are not known yet. */
 const defaultBootWindowMs = 120_000;
 /** Boots after which a machine's own are believed to tell the longest. */

@@ -7,7 +7,7 @@ import {
   starvedPatienceMs,
   unseenPatienceMs,
 } from './decision.ts';
-import type { Answers } from './verdict.ts';
+import { type Answers, judge } from './verdict.ts';
 
 const alive: Answers = {
   runState: 'running',
@@ -25,9 +25,11 @@ const load = (runShare: number): Answers => {
 };
 const patiences = { spinning: 10_000, busy: 60_000, additionsStopped: 12_000 } as const;
 
-function situation(change: Partial<Situation>): Situation {
+type Change = Partial<Omit<Situation, 'judged'>> & { readonly answers?: Answers };
+
+function situation({ answers = alive, ...change }: Change): Situation {
   return {
-    answers: alive,
+    judged: judge(answers),
     countedSilenceMs: 1_060,
     deadlineSilenceMs: 1_050,
     windowEnded: false,
@@ -43,11 +45,7 @@ function situation(change: Partial<Situation>): Situation {
   };
 }
 
-type Case = readonly [
-  name: string,
-  change: Partial<Situation>,
-  expected: Partial<Decision> & { againInMs?: number },
-];
+type Case = readonly [name: string, change: Change, expected: Partial<Decision> & { againInMs?: number }];
 
 const wait = (verdict: string, againInMs: number): Case[2] =>
   ({ tell: 'nothing', verdict, againInMs }) as Case[2];

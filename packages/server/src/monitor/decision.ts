@@ -1,7 +1,7 @@
 /** What one round of witnesses leads to: told now, waited for, or asked again. A pure function. */
 import type { StopVerdict } from '@vmpulse/wire';
 import type { Suspicion } from './phase.ts';
-import { type Answers, judge } from './verdict.ts';
+import type { Judgement } from './verdict.ts';
 
 /** How long nothing must be seen of a guest before that is told: monitors and hosts hiccup. */
 export const unseenPatienceMs = 3_000;
@@ -12,7 +12,8 @@ export const gonePatienceMs = 3_000;
 
 /** What a decision rests on. Durations are milliseconds. */
 export interface Situation {
-  readonly answers: Answers;
+  /** What the witnesses add up to. */
+  readonly judged: Judgement;
   /** Silence that counts: without suspensions and without waiting for host processors. */
   readonly countedSilenceMs: number;
   /** Silence at which this guest is suspected at all: η + α. */
@@ -60,7 +61,7 @@ export type Decision =
 
 /** Decides one round. */
 export function decide(situation: Situation): Decision {
-  const { verdict, reason } = judge(situation.answers);
+  const { verdict, reason } = situation.judged;
   const wait = (shown: Suspicion['verdict'], againInMs = situation.attemptEveryMs): Decision => {
     return { tell: 'nothing', verdict: shown, reason, againInMs };
   };

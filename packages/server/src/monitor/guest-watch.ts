@@ -44,7 +44,7 @@ export class GuestWatch implements Watch {
   begin(machine: RunningMachine, how: Beginning, runState: RunState, agent: AgentWitness | null): void {
     const { guest } = this;
     if (guest.released) return;
-    guest.begin(new Witnesses(guest.host.clock, machine, agent), agent);
+    guest.begin(new Witnesses(guest.host.clock, machine, agent));
     if (how === 'booted') this.forget();
     // Of a guest in a window, `memory` tells that it is awaited, but not that it is armed.
     else guest.armed ||= guest.awaitedBefore || guest.pace.learnedMs !== null;

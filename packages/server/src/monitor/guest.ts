@@ -19,7 +19,6 @@ import { type Reason, Suspensions } from './suspensions.ts';
 import { TickTrust } from './trust.ts';
 import type { WatchRequest } from './watch.ts';
 import type { Witnesses } from './witnesses.ts';
-import type { AgentWitness } from '../tick/source.ts';
 
 /** A guest agent is not pinged more often: each ping is a turn of a process in the guest. */
 const minPingEveryMs = 1_000;
@@ -60,8 +59,6 @@ export class Guest {
   readonly onMemoryChanged: () => void;
   policy: WatchPolicy;
   witnesses: Witnesses | undefined;
-  /** The guest agent of its process. */
-  agent: AgentWitness | null = null;
   /** What its heartbeat is since it booted; null while it has none. */
   source: 'ticker' | 'agent' | null;
   /** What its heartbeat was before it was reset; null where it had none. */
@@ -162,6 +159,11 @@ export class Guest {
     return deadlineMs(registry.lastMs(this.slot), registry.intervalMs(this.slot), this.marginMs);
   }
 
+  /** Silence at which it is suspected: η + α. */
+  get deadlineSpanMs(): number {
+    return this.intervalMs + this.marginMs;
+  }
+
   get judged(): boolean {
     return this.policy.watch && !this.suspensions.any && !this.isHeld;
   }
@@ -214,7 +216,7 @@ export class Guest {
   }
 
   /** A process is there: nothing was heard of it yet, and nothing of an earlier one counts. */
-  begin(witnesses: Witnesses, agent: AgentWitness | null): void {
+  begin(witnesses: Witnesses): void {
     this.suspensions.clear();
     this.trust.restore();
     this.tickerGone = null;
@@ -224,7 +226,6 @@ export class Guest {
     this.unconnectedSinceMs = this.nowMs;
     this.graceMs = 0;
     this.witnesses = witnesses;
-    this.agent = agent;
     this.agentAloneSinceMs = null;
   }
 

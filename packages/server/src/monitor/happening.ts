@@ -1,12 +1,10 @@
 /** What the hypervisor tells of a machine, and what that means for its guest's watch. */
 import type { HypervisorEvent, RunState } from '../hypervisor/hypervisor.ts';
 import { crash, endDump, isCrash } from './crash.ts';
+import { shutdownWindowMs } from './deadline.ts';
 import { findings } from './found.ts';
 import type { Guest } from './guest.ts';
 import type { Teller } from './teller.ts';
-
-/** A shutdown may end a guest's additions so long before the guest resets. */
-const slowShutdownMs = 180_000;
 
 type EventOf<K extends HypervisorEvent['kind']> = Extract<HypervisorEvent, { kind: K }>;
 
@@ -133,7 +131,7 @@ function onReset(guest: Guest, teller: Teller, event: EventOf<'reset'>): void {
 function isWatchedOn(guest: Guest, byGuest: boolean): boolean {
   const { phase, additionsLostAtMs, additionsGone, nowMs } = guest;
   if (phase.is !== 'additionsStopped' && guest.hasOtherHeartbeat) return true;
-  return byGuest && additionsGone === 'portClosed' && nowMs - additionsLostAtMs < slowShutdownMs;
+  return byGuest && additionsGone === 'portClosed' && nowMs - additionsLostAtMs < shutdownWindowMs;
 }
 
 function onPort(guest: Guest, open: boolean): void {

@@ -1,13 +1,10 @@
 /** What the guest's ticker says, and what that means for its watch. */
 import type { ByeReason, Hello, PulseListener, TickListener } from '../tick/source.ts';
-import { coldMarginMs } from './deadline.ts';
+import { coldMarginMs, shutdownWindowMs } from './deadline.ts';
 import type { Guest } from './guest.ts';
 import { armed } from './phase.ts';
 import { attentive } from './registry.ts';
 import type { Teller } from './teller.ts';
-
-/** A guest that said it shuts down has this long; then silence counts again. */
-const shutdownWindowMs = 180_000;
 
 /** A guest agent often starts before the ticker does; it is the heartbeat when no ticker was heard for this long. */
 const tickerHeadStartMs = 10_000;

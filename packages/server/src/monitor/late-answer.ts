@@ -3,7 +3,12 @@
  * what came late is there for the next round, lest a slow monitor never be heard.
  */
 import { type Clock, withDeadline } from '../clock.ts';
-import type { Timed } from './witnesses.ts';
+
+/** An answer with how long it took. */
+export interface Timed<T> {
+  readonly answer: T;
+  readonly tookMs: number;
+}
 
 /** One question, asked again and again. */
 export class LateAnswer<T> {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { plainConfiguration } from '../../../../test/support/watched-guest.ts';
+import { plainConfiguration } from '../../../../test/support/plain-configuration.ts';
 import { Pace } from './pace.ts';
 import { watchPolicy } from './policy.ts';
 

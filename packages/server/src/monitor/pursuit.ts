@@ -8,7 +8,7 @@ import type { Armed, Suspicion } from './phase.ts';
 import { patienceMs } from './policy.ts';
 import type { Teller } from './teller.ts';
 import { clearSight, missingSightMs, nextSight } from './sight.ts';
-import { type Answers, isIdle, judge } from './verdict.ts';
+import { type Answers, isIdle, judge, type Judgement } from './verdict.ts';
 import type { Question, Round } from './witnesses.ts';
 
 /** Between two rounds of witnesses while a suspicion lasts: a guest's interval, at most this. */
@@ -28,7 +28,6 @@ const windowCauses = { boot: 'bootWindowEnded', shutdown: 'silence', dump: 'gues
 export class Pursuit {
   private readonly guest: Guest;
   private readonly teller: Teller;
-
   private readonly onPulse: () => void;
 
   /** `onPulse`: the agent that is the guest's heartbeat answered a witness round. */
@@ -76,8 +75,8 @@ export class Pursuit {
   private suspect(cause: Suspicion['cause'], baseline: Suspicion['baseline'], upToMs: number): number {
     const { guest } = this;
     guest.host.observer.suspected();
-    const deadlineSpanMs = guest.intervalMs + guest.marginMs;
-    guest.host.cohort.joined({ slot: guest.slot, vm: guest.announcer.reference, deadlineMs: deadlineSpanMs });
+    const { slot, deadlineSpanMs: deadlineMs } = guest;
+    guest.host.cohort.joined({ slot, vm: guest.announcer.reference, deadlineMs });
     guest.enter({
       is: 'suspected',
       cause,
@@ -164,17 +163,18 @@ export class Pursuit {
 
   private conclude(before: Suspicion, round: Round): void {
     const { guest, teller } = this;
-    const seen = judge(round.answers).verdict;
+    const judged = judge(round.answers);
+    const { verdict: seen } = judged;
     const blind = seen === 'suspended' || seen === 'starved' || seen === 'unknown';
     const lostSinceMs = blind ? this.lostSinceMs(before, round) : null;
     const { gapMs } = this;
-    const glance = { nowMs: guest.nowMs, lostSinceMs, gapMs, deadlineMs: guest.intervalMs + guest.marginMs };
+    const glance = { nowMs: guest.nowMs, lostSinceMs, gapMs, deadlineMs: guest.deadlineSpanMs };
     const suspicion = { ...before, sight: nextSight(before.sight, glance) };
     const { load } = round.answers;
-    // What a guest out of sight waited for is taken off as a whole; see `excuse`.
+    // The time that a guest was out of sight is taken off as a whole, below.
     const delayMs = load === null || blind ? 0 : load.delayShare * load.overMs;
     const runDelayMs = suspicion.runDelayMs + delayMs;
-    const decision = this.decide(suspicion, round, runDelayMs);
+    const decision = this.decide(suspicion, judged, runDelayMs);
     const circumstances: Circumstances = { runDelayMs, told: round.told, detail: decision.reason };
     if (missingSightMs(suspicion.sight, guest.nowMs) === 0) teller.visible();
     const { cohort } = guest.host;
@@ -232,12 +232,12 @@ export class Pursuit {
     return sight.lostSinceMs === null ? Math.max(lostMs, settledAtMs) : settledAtMs;
   }
 
-  private decide(suspicion: Suspicion, round: Round, runDelayMs: number): Decision {
+  private decide(suspicion: Suspicion, judged: Judgement, runDelayMs: number): Decision {
     const { guest } = this;
     const { nowMs } = guest;
     const intervalMs = guest.host.registry.intervalMs(guest.slot);
     return decide({
-      answers: round.answers,
+      judged,
       countedSilenceMs: guest.silence.countedMs(runDelayMs),
       deadlineSilenceMs: intervalMs + guest.marginMs,
       windowEnded: suspicion.cause !== 'silence',

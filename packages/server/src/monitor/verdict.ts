@@ -63,6 +63,12 @@ export type RoundVerdict =
   | 'additionsStopped'
   | 'unknown';
 
+/** A verdict, and why, for people. */
+export interface Judgement {
+  readonly verdict: RoundVerdict;
+  readonly reason: string;
+}
+
 /** What a run state says by itself; null: nothing. */
 const runStateVerdicts: Readonly<Record<RunState | 'silent', RoundVerdict | null>> = {
   panicked: 'panicked',
@@ -81,7 +87,7 @@ const runStateVerdicts: Readonly<Record<RunState | 'silent', RoundVerdict | null
 };
 
 /** The verdict of one round. First match wins: what is certain before what is inferred. */
-export function judge(answers: Answers): { verdict: RoundVerdict; reason: string } {
+export function judge(answers: Answers): Judgement {
   const { processState, runState, load } = answers;
   if (processState === null || processState === 'Z' || processState === 'X') {
     return { verdict: 'gone', reason: 'the process of the machine is gone' };
@@ -131,14 +137,14 @@ export function judge(answers: Answers): { verdict: RoundVerdict; reason: string
   return byLoad;
 }
 
-function judgeRunState(runState: RunState | 'silent'): { verdict: RoundVerdict; reason: string } | undefined {
+function judgeRunState(runState: RunState | 'silent'): Judgement | undefined {
   const verdict = runStateVerdicts[runState];
   if (verdict === null) return undefined;
   if (verdict === 'unknown') return { verdict, reason: 'QEMU is in a run state vmpulse does not know' };
   return { verdict, reason: `QEMU’s run state is ${runState}` };
 }
 
-function judgeLoad(load: Load, ioMoved: Answers['ioMoved']): { verdict: RoundVerdict; reason: string } {
+function judgeLoad(load: Load, ioMoved: Answers['ioMoved']): Judgement {
   const ran = `the busiest vCPU ran ${percent(load.runShare)} of ${Math.round(load.overMs)} ms`;
   if (ioMoved === true) return { verdict: 'busy', reason: `${ran}, and its disk or network counters move` };
   if (isIdle(load)) return { verdict: 'hung', reason: `${ran}: nothing keeps a living guest from ticking` };

@@ -7,7 +7,7 @@ import { type Clock, withDeadline } from '../clock.ts';
 import type { IoCounters, ProcessSample, RunningMachine, RunState } from '../hypervisor/hypervisor.ts';
 import { slowWitnessTimeoutMs, witnessTimeoutMs } from '../limits.ts';
 import type { AgentWitness } from '../tick/source.ts';
-import { LateAnswer } from './late-answer.ts';
+import { LateAnswer, type Timed } from './late-answer.ts';
 import { kernelPanicIn } from './serial-panic.ts';
 import { describeRound } from './testimony.ts';
 import { type Answers, loadBetween } from './verdict.ts';
@@ -47,12 +47,6 @@ export interface Round {
   readonly tookMs: number;
   /** How much longer the wait between two samples took than it should: the host may have stood still, ms. */
   readonly lateMs: number;
-}
-
-/** An answer with how long it took. */
-export interface Timed<T> {
-  readonly answer: T;
-  readonly tookMs: number;
 }
 
 /** Where a round pauses. What it waits for never settles when the round is not wanted any more. */

@@ -1,44 +1,18 @@
-import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
-import type { ErrorCode } from '@vmpulse/wire';
 import * as fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import { agentOnSocket, failure } from '../../../../test/support/agent-on-socket.ts';
 import { until } from '../../../../test/contract/tick-source.ts';
-import { socketFolder } from '../../../../test/support/guest-port.ts';
-import { ScriptedAgent } from '../../../../test/support/scripted-agent.ts';
+import type { ScriptedAgent } from '../../../../test/support/scripted-agent.ts';
 import { SimulatedClock } from '../../../../test/support/simulated-clock.ts';
-import { SystemClock, type Clock } from '../clock.ts';
 import { maxAgentQueue } from './agent-channel.ts';
-import { GuestAgent } from './guest-agent.ts';
+import type { GuestAgent } from './guest-agent.ts';
 
-let folder: ReturnType<typeof socketFolder>;
 let port: ScriptedAgent;
 let agent: GuestAgent;
-
-const use = (clock: Clock): GuestAgent => {
-  agent = new GuestAgent(clock, port.path);
-  return agent;
-};
-
-const failure = async (promise: Promise<unknown>): Promise<ErrorCode> => {
-  const error: unknown = await promise.then(
-    () => null,
-    (thrown: unknown) => thrown,
-  );
-  return (error as { code: ErrorCode }).code;
-};
-
-beforeEach(async () => {
-  folder = socketFolder();
-  port = new ScriptedAgent(join(folder.path, 'agent.sock'));
-  await port.open();
-  use(new SystemClock());
-});
-
-afterEach(async () => {
-  agent.close();
-  await port.close();
-  folder.remove();
+const { use } = agentOnSocket((openedPort, made) => {
+  port = openedPort;
+  agent = made;
 });
 
 describe('commands', () => {
