@@ -6,6 +6,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
 import { elapsed } from './progress.mjs';
 import { run } from './process.mjs';
 import { BIN, environment, explain, ROOT, serverNode, setup } from './setup.mjs';
@@ -25,30 +26,45 @@ const CHECKS = [
 ];
 
 /**
- * What a vitest run counted. A file that could not be loaded, and a run that failed without naming a test,
- * count as one failure each: they must not look like success.
+ * What a vitest run counted, and what failed by name. A file that could not be loaded, and a run that failed
+ * without naming a test, count as one failure each: they must not look like success.
  * @param {string} file @param {number} code
- * @returns {{passed: number, failed: number, skipped: number}}
  */
 function count(file, code) {
   const total = { passed: 0, failed: 0, skipped: 0 };
+  /** @type {string[]} */
+  const failed = [];
   try {
-    /** @type {{testResults: {status: string, assertionResults: {status: string}[]}[]}} */
+    /**
+     * @typedef {{status: string, fullName: string, failureMessages?: string[]}} Test
+     * @type {{testResults: {name: string, status: string, message: string, assertionResults: Test[]}[]}}
+     */
     const report = JSON.parse(readFileSync(file, 'utf8'));
     for (const suite of report.testResults) {
-      const failures = suite.assertionResults.filter((test) => test.status === 'failed').length;
+      const failures = suite.assertionResults.filter((test) => test.status === 'failed');
+      for (const { fullName, failureMessages } of failures)
+        failed.push(inShort(fullName, failureMessages?.[0]));
       total.passed += suite.assertionResults.filter((test) => test.status === 'passed').length;
-      total.failed += failures;
+      total.failed += failures.length;
       total.skipped += suite.assertionResults.filter(
         (test) => !['passed', 'failed'].includes(test.status),
       ).length;
-      if (suite.status === 'failed' && failures === 0) total.failed += 1;
+      if (suite.status === 'failed' && failures.length === 0) {
+        failed.push(inShort(suite.name, suite.message));
+        total.failed += 1;
+      }
     }
   } catch (error) {
     console.error(`vitest left no report: ${String(error)}`);
   }
   if (code !== 0 && total.failed === 0) total.failed = 1;
-  return total;
+  return { ...total, names: failed };
+}
+
+/** One line of what failed, for the summary. @param {string} name @param {string | undefined} message */
+function inShort(name, message) {
+  const why = stripVTControlCharacters(message ?? '').split('\n')[0] ?? '';
+  return `  failed: ${name}: ${why.slice(0, 300)}`;
 }
 
 /** @param {string} image @param {string[]} suites @param {string[]} passedOn @param {boolean} withChecks */
@@ -81,12 +97,13 @@ async function runAll(image, suites, passedOn, withChecks) {
       const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${file}`];
       const args = ['run', '--project', name, '--passWithNoTests', ...reporters, ...passedOn];
       const { code, words, time } = await perform(name, 'vitest', args, deadlineMs);
-      const { passed, failed, skipped } = count(file, code);
+      const { passed, failed, skipped, names: failures } = count(file, code);
       total.passed += passed;
       total.failed += failed;
       total.skipped += skipped;
       summary.push(
         `${name.padEnd(8)}${words.padEnd(8)}${time}  ${passed} passed, ${failed} failed, ${skipped} skipped`,
+        ...failures,
       );
     }
   } finally {

@@ -15,6 +15,8 @@ const eventMs = 1_000;
 const pastPatienceMs = 600;
 /** A service that was started again has to find its guests first. */
 const restartMs = 5_000;
+/** Its ticker may have become a slower one meanwhile: it is waited for so long (ADR 0017). */
+const unconfirmedMs = 10_000;
 
 function stop(
   verdicts: StopVerdict | readonly StopVerdict[],
@@ -177,7 +179,7 @@ const silences: readonly FaultKind[] = [
     name: 'hang-unseen',
     what: 'every process stops while the service is away; counted from the start of the service',
     ...ordinary,
-    ...stop('hung', 'fault', restartMs),
+    ...stop('hung', 'fault', restartMs + unconfirmedMs),
     inject: (subject) =>
       whileAway(subject, async () => {
         await subject.tell('hang');
