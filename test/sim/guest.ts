@@ -259,9 +259,13 @@ export class SimGuest {
     this.say((listener) => listener.onBye('shutdown'));
     this.stopTicker();
     this.process?.setPort('heartbeat', false);
-    this.world.after(this.random.between(200, 3_000), () => {
-      if (boots === this.boots && this.process?.end === null && this.runs) this.process.guestShutdown();
-    });
+    const end = (): void => {
+      if (boots !== this.boots || this.process?.end !== null) return;
+      if (this.runs) this.process.guestShutdown();
+      // It goes on shutting down once it runs again.
+      else this.world.after(200, end);
+    };
+    this.world.after(this.random.between(200, 3_000), end);
   }
 
   /** What an idle guest does. */

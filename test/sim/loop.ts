@@ -192,7 +192,11 @@ export class ServiceLoop implements Clock, Process {
       const immediate = this.immediates.shift() as Immediate;
       immediate.turns -= 1;
       if (immediate.turns > 0) this.immediates.push(immediate);
-      else immediate.run();
+      else {
+        immediate.run();
+        // Promises it resolved go on before time does.
+        this.dirty = true;
+      }
       return;
     }
     this.phase = 'timers';

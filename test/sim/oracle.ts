@@ -39,7 +39,7 @@ const leastHeard = 3;
 /** After this a decision that was already made has come through disk and outbox. */
 const settleMs = 3_000;
 /** Ticks after which the monitor knows a guest's lateness (design: cold until known). */
-const warmTicks = 25;
+const warmTicks = 40;
 
 /** Holds the server to its promises in one run. */
 export class Oracle {
@@ -110,7 +110,7 @@ export class Oracle {
       unseenTold: false,
       done: () => undefined,
     };
-    episode.byMs = Math.max(episode.byMs, this.backMs + episode.fullBoundMs);
+    episode.byMs = Math.max(episode.byMs, this.backMs + episode.fullBoundMs + this.unsureMs(episode));
     this.faults.set(kind, (this.faults.get(kind) ?? 0) + 1);
     this.open.add(episode);
     this.past.set(guest, [...(this.past.get(guest) ?? []).slice(-3), episode]);
@@ -141,11 +141,17 @@ export class Oracle {
     for (const guest of this.byId.values()) guest.steadyTicks = 0;
     for (const episode of this.open) {
       episode.disturbed = true;
-      // A new one waits ten seconds for a tick of whose pace it is not sure (monitor/pace.ts).
-      const unheardMs = episode.rule.from === 'silence' ? 10_000 : 0;
-      episode.byMs = Math.max(episode.byMs, this.world.nowMs + episode.fullBoundMs + unheardMs);
+      episode.byMs = Math.max(episode.byMs, this.world.nowMs + episode.fullBoundMs + this.unsureMs(episode));
     }
     for (const told of this.told.values()) told.tickedMs = null;
+  }
+
+  /** A new service waits ten seconds for a guest of whose pace no gap between two ticks has made it sure (ADR 0017). */
+  private unsureMs({ rule, guest }: Episode): number {
+    const heardMs = this.world.nowMs - this.backMs;
+    if (rule.from !== 'silence' || heardMs >= 3 * guest.intervalMs + coldMarginMs) return 0;
+    // The margin may be as long as the interval gone by.
+    return 10_000 + Math.min(guest.greatestLateMs, 10_000);
   }
 
   /** The service died: what it alone had seen, the next one cannot know. */

@@ -102,7 +102,7 @@ async function play(
   world.onTick = (number) => {
     const guest = guests[number] as SimGuest;
     guest.fire();
-    if (guest.isTold) oracle.ticked(guest);
+    if (guest.isTold && !guest.flooding) oracle.ticked(guest);
   };
   const sleptMs = 0;
   const host: Host = {
@@ -142,6 +142,8 @@ async function play(
     await Promise.all([...lives, service]);
     // Peace: what is told now is told of guests that are well.
     await world.sleep(15_000);
+    sinks.stay();
+    await world.sleep(2_000);
     over = true;
   };
   const done = all().catch((error: unknown) => {

@@ -28,6 +28,7 @@ export class Sinks {
   private readonly sinks: readonly Sink[];
   private readonly types = new Map<number, string>();
   private service: Service | null = null;
+  private staying = false;
 
   constructor(world: World, oracle: Oracle, random: Random) {
     this.world = world;
@@ -50,6 +51,16 @@ export class Sinks {
   disconnect(): void {
     this.service = null;
     for (const sink of this.sinks) sink.stream = null;
+  }
+
+  /** The run is about to end: who is away comes back, and nobody leaves any more. */
+  stay(): void {
+    this.staying = true;
+    const { service } = this;
+    if (service === null) return;
+    for (const [index, sink] of this.sinks.entries()) {
+      if (sink.stream === null) this.open(index, sink, service);
+    }
   }
 
   /** At the end of a run: everyone has everything. */
@@ -97,10 +108,12 @@ export class Sinks {
         const events = await stream.next();
         if (sink.stream !== stream || events.length === 0) return;
         for (const event of events) this.take(index, sink, event);
-        if (index > 0 && this.world.nowMs > leaveMs) {
+        if (index > 0 && !this.staying && this.world.nowMs > leaveMs) {
           stream.close();
           sink.stream = null;
-          this.world.after(this.random.exponential(5_000), () => this.open(index, sink, service));
+          this.world.after(this.random.exponential(5_000), () => {
+            if (!this.staying) this.open(index, sink, service);
+          });
           return;
         }
       }

@@ -174,8 +174,10 @@ export const troubles = {
       return;
     }
     const endMs = world.nowMs + random.between(1_000, seconds * 1_000 - 10_000);
+    // A hold that ends while no service runs ends by the wall clock, whoever set it.
+    const endWallMs = world.wallMs() + seconds * 1_000;
     guest.halt('late');
-    while (world.nowMs < endMs) await world.sleep(100);
+    while (world.nowMs < endMs && world.wallMs() < endWallMs) await world.sleep(100);
     guest.unhalt('late');
     if (random.chance(0.5)) await operator.release(guest);
     await operator.unheld(guest);

@@ -48,6 +48,18 @@ describe('a guest that the host held back', () => {
     expect(it.told.filter((type) => type === 'heartbeatStopped')).toHaveLength(1);
   });
 
+  test('by a QEMU that was stuck when it was first asked has a deadline’s time to tick', async () => {
+    const it = guest();
+    await it.live();
+    it.process.setLoad(idle);
+    it.process.hang({ processState: 'S', noticeMs: 3_600_000 });
+    await it.pass(450);
+    it.process.unhang();
+    await it.pass(900);
+    await it.beat(2);
+    expect(it.told).toEqual(['heartbeatStarted']);
+  });
+
   test('by a stopped QEMU has a deadline’s time to tick when that goes on', async () => {
     const it = guest();
     await it.live();

@@ -144,8 +144,10 @@ export class Pursuit {
   private settle(before: Suspicion, heard: Round): void {
     const { guest } = this;
     if (guest.backlogged()) return this.awaitRound(before, unseenRoundMs);
-    // Disks that were not heard of may work: they are asked once more, and waited for.
-    if (heard.answers.ioMoved === 'silent' && !before.ioAskedAgain) {
+    const { runState, ioMoved } = heard.answers;
+    // Disks that were not heard of may work: they are asked once more, and waited for. A monitor that says nothing at
+    // all is no such case: the guest is out of sight, and that must be kept in mind.
+    if (ioMoved === 'silent' && runState !== 'silent' && !before.ioAskedAgain) {
       return this.awaitRound({ ...before, baseline: null, stalledMs: 0, ioAskedAgain: true }, 0);
     }
     if (guest.source !== 'ticker' && heard.answers.agent === 'answered') {
@@ -154,7 +156,7 @@ export class Pursuit {
       return guest.source === null ? this.awaitRound(before, roundEveryMs) : undefined;
     }
     const { nowMs } = guest;
-    const moved = heard.answers.ioMoved === true;
+    const moved = ioMoved === true;
     const ioMovedAtMs = moved ? nowMs : before.ioMovedAtMs;
     const busyAtMs = !moved && judge(heard.answers).verdict === 'busy' ? nowMs : before.busyAtMs;
     const suspicion = { ...before, ioMovedAtMs, busyAtMs };
@@ -297,7 +299,10 @@ function stopCause(suspicion: Suspicion, verdict: StopVerdict): StopCause {
   return ownCauses[verdict] ?? suspicion.cause;
 }
 
-/** Stalls are no time in which the guest idled. Null where too little is left to say anything. */
+/**
+ * Stalls are no time in which the guest idled, if they were the whole host's; if they were this service's alone the guest
+ * ran on, and what it ran is no more than was measured. Null where too little is left to say anything.
+ */
 function withoutStalls(answers: Answers, stalledMs: number, gapMs: number): Answers | null {
   const { load } = answers;
   if (load === null || stalledMs <= 0) return answers;
@@ -305,12 +310,6 @@ function withoutStalls(answers: Answers, stalledMs: number, gapMs: number): Answ
   if (overMs < gapMs / 2) return null;
   const grown = load.overMs / overMs;
   const share = (of: number): number => Math.min(1, of * grown);
-  const { runShare, delayShare, wantShare } = load;
-  const grownShares = {
-    runShare: share(runShare),
-    delayShare: share(delayShare),
-    wantShare: share(wantShare),
-  };
-  const seen = { ...load, overMs, ...grownShares };
-  return { ...answers, load: seen };
+  const grownShares = { runShare: share(load.runShare), delayShare: share(load.delayShare) };
+  return { ...answers, load: { ...load, overMs, ...grownShares } };
 }

@@ -177,7 +177,8 @@ export function loadBetween(before: ProcessSample, now: ProcessSample): Load | n
     runShare = Math.max(runShare, run);
     delayShare = Math.max(delayShare, delay);
     wantShare = Math.max(wantShare, run + delay);
-    blocked ||= vcpu.state === 'D' && earlier.state === 'D';
+    // In either: it may have been blocked for all of the time but the moment of the other sample.
+    blocked ||= vcpu.state === 'D' || earlier.state === 'D';
   }
   if (now.mainLoop !== null && before.mainLoop !== null) {
     delayShare = Math.max(delayShare, shares(before.mainLoop, now.mainLoop, overMs).delay);
