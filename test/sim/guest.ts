@@ -4,7 +4,7 @@
  */
 import type { FakeProcess } from '../../packages/server/src/hypervisor/fake-process.ts';
 import type { HypervisorEvent } from '../../packages/server/src/hypervisor/hypervisor.ts';
-import type { TickListener, TickSource, TickSubscription } from '../../packages/server/src/tick/source.ts';
+import type { TickListener, TickSubscription } from '../../packages/server/src/tick/source.ts';
 import type { ServiceLoop } from './loop.ts';
 import type { Random } from './random.ts';
 import type { World } from './world.ts';
@@ -394,9 +394,4 @@ export class SimGuest {
     }
     this.trace?.(`qemu: ${kind}`);
   }
-}
-
-/** Ticks of all guests, as one life of the service listens to them. */
-export function tickSource(loop: ServiceLoop, guestAt: (address: string) => SimGuest): TickSource {
-  return { kind: 'ticker', listen: (address, listener) => guestAt(address).connect(loop, listener) };
 }

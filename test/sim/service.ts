@@ -11,7 +11,7 @@ import { SqliteStore } from '../../packages/server/src/store/sqlite-store.ts';
 import { VirtualServer } from '../../packages/server/src/vm/server.ts';
 import { SimAgent } from './agent.ts';
 import type { Disk } from './disk.ts';
-import { type SimGuest, tickSource } from './guest.ts';
+import type { SimGuest } from './guest.ts';
 import { type LoopPace, ServiceLoop } from './loop.ts';
 import { FarHypervisor } from './machine.ts';
 import type { World } from './world.ts';
@@ -87,7 +87,10 @@ export class Service {
       store,
       hypervisors: [hypervisor],
       watches: this.monitor,
-      tickSource: tickSource(loop, guestAt),
+      tickSource: {
+        kind: 'ticker',
+        listen: (address, listener) => guestAt(address).connect(loop, listener),
+      },
       connectAgent: (address) => new SimAgent(guestAt(address), loop, world),
       logger: {
         info: () => undefined,

@@ -367,16 +367,4 @@ describe('a service that stalls for a moment all the time', () => {
     expect(it.told).toEqual(['heartbeatStarted', 'heartbeatStopped']);
     expect(it.dataOf(1)).toMatchObject({ verdict: 'hung' });
   });
-
-  test('takes no busy guest for a spinning one', async () => {
-    const it = guest();
-    await it.live();
-    it.process.setLoad({ run: 0.86, runDelay: 0 });
-    for (let each = 0; each < 30; each += 1) {
-      await it.pass(910);
-      it.clock.stall(90);
-    }
-    await it.pass(10);
-    expect(it.told).toEqual(['heartbeatStarted']);
-  });
 });

@@ -300,8 +300,8 @@ function stopCause(suspicion: Suspicion, verdict: StopVerdict): StopCause {
 }
 
 /**
- * Stalls are no time in which the guest idled, if they were the whole host's; if they were this service's alone the guest
- * ran on, and what it ran is no more than was measured. Null where too little is left to say anything.
+ * Stalls are no time in which the guest idled, if they were the whole host's; if they were this service's alone the
+ * guest ran on, and what it wanted to run is no more than was measured. Null where too little is left to compare.
  */
 function withoutStalls(answers: Answers, stalledMs: number, gapMs: number): Answers | null {
   const { load } = answers;
