@@ -3,7 +3,7 @@ import { type EventDraft, VmError, type VmEvent, eventTypeOf } from '@vmpulse/wi
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { EventLog } from '../../packages/server/src/event/log.ts';
-import type { MachineStore } from '../../packages/server/src/machine-record.ts';
+import type { DocumentStore, MachineStore } from '../../packages/server/src/machine-record.ts';
 import { describeMachines } from './machine-store.ts';
 import {
   machineRecord,
@@ -16,7 +16,7 @@ import {
 
 /** A log under test, and what the suite must be able to do to it. */
 export interface EventLogFixture {
-  readonly log: EventLog & MachineStore;
+  readonly log: EventLog & MachineStore & DocumentStore;
   /** Makes retention delete the events of a time before this, some minutes more or less; there must be some. */
   readonly expireBefore: (timeMs: number) => Promise<void>;
   /** From now on no large event can be written, as on a full disk. */
@@ -24,7 +24,7 @@ export interface EventLogFixture {
   /** Writing works again, and has been tried again. */
   readonly mendWrites: () => Promise<void>;
   /** Closes and opens the same log again; null where nothing outlives it. */
-  readonly reopen: (() => Promise<EventLog & MachineStore>) | null;
+  readonly reopen: (() => Promise<EventLog & MachineStore & DocumentStore>) | null;
   readonly dispose: () => Promise<void>;
 }
 

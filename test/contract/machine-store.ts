@@ -1,6 +1,7 @@
 /** What every store of machines does with the log it belongs to: the second part of the event log's contract. */
 import type { EventDraft } from '@vmpulse/wire';
 import { describe, expect, test } from 'vitest';
+import type { StoredDocument } from '../../packages/server/src/machine-record.ts';
 import type { EventLogFixture } from './event-log.ts';
 import {
   holdDraft,
@@ -165,6 +166,23 @@ export function describeMachines(start: () => Promise<EventLogFixture>): void {
       await log.setValue('cleanStop', 'no');
       expect(await log.getValue('cleanStop')).toBe('no');
       expect(log.state().lastSeq).toBe(0);
+    });
+
+    test('keep documents, those of an event with the event', async () => {
+      const { log, reopen } = await start();
+      const document = (key: string, value: unknown): StoredDocument => ({ kind: 'plan', key, value });
+      expect(await log.loadDocuments('plan')).toEqual([]);
+      await log.putDocuments([
+        document('b', { n: 1 }),
+        document('a', [1]),
+        { ...document('a', 2), kind: 'other' },
+      ]);
+      await log.append(stoppedDraft(1), { documents: [document('b', { n: 2 }), document('c', 'x')] });
+      await log.putDocuments([document('a', null), document('never', null)]);
+      const expected = [document('b', { n: 2 }), document('c', 'x')];
+      expect(await log.loadDocuments('plan')).toEqual(expected);
+      expect(await log.loadDocuments('other')).toEqual([{ kind: 'other', key: 'a', value: 2 }]);
+      if (reopen !== null) expect(await (await reopen()).loadDocuments('plan')).toEqual(expected);
     });
   });
 }

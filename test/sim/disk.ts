@@ -119,6 +119,7 @@ function serveReader(): { handlers: AnyHandlers; dispose: () => void } {
     machines: () => opened().machines(),
     holds: () => opened().holds(),
     value: (key) => opened().value(key),
+    documents: (kind) => opened().documents(kind),
     close: () => {
       dispose();
       return null;

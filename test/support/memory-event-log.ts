@@ -16,10 +16,12 @@ import type { EventLog, EventLogState, EventQuery, EventSlice } from '../../pack
 import { maxEventPage, maxPendingEvents } from '../../packages/server/src/limits.ts';
 import {
   type Condition,
+  type DocumentStore,
   type MachineEffect,
   type MachineRecord,
   type MachineStore,
   type OpenCondition,
+  type StoredDocument,
   type StoredHold,
   type StoredMachine,
   conditionRules,
@@ -52,13 +54,14 @@ export interface MemoryEventLogOptions {
 }
 
 /** A log in memory. What is appended is "durable" at the end of the turn, as with a disk that is very fast. */
-export class MemoryEventLog implements EventLog, MachineStore {
+export class MemoryEventLog implements EventLog, MachineStore, DocumentStore {
   readonly serverId: string;
   readonly #maxPending: number;
   readonly #wallMs: () => number;
   readonly #listeners = new Set<{ call: (lastSeq: number) => void }>();
   readonly #rows = new Map<string, Row>();
   readonly #values = new Map<string, string>();
+  readonly #documents = new Map<string, StoredDocument>();
   readonly #holds = new Map<string | null, StoredHold>();
   #events: VmEvent[] = [];
   #waiting: Waiting[] = [];
@@ -144,6 +147,19 @@ export class MemoryEventLog implements EventLog, MachineStore {
         this.#row(stored.id).record = stored;
       },
       () => this.#keep(null, { put: stored }),
+    );
+  }
+
+  loadDocuments(kind: string): Promise<StoredDocument[]> {
+    const found = [...this.#documents.values()].filter((document) => document.kind === kind);
+    return Promise.resolve(copy(found.toSorted((a, b) => (a.key < b.key ? -1 : 1))));
+  }
+
+  putDocuments(documents: readonly StoredDocument[]): Promise<void> {
+    const stored = copy(documents);
+    return this.#effect(
+      () => this.#applyDocuments(stored),
+      () => undefined,
     );
   }
 
@@ -304,7 +320,16 @@ export class MemoryEventLog implements EventLog, MachineStore {
     }
     if (effect === undefined) return;
     if ('put' in effect) this.#row(effect.put.id).record = effect.put;
-    else this.#rows.delete(effect.remove);
+    else if ('remove' in effect) this.#rows.delete(effect.remove);
+    else this.#applyDocuments(effect.documents);
+  }
+
+  #applyDocuments(documents: readonly StoredDocument[]): void {
+    for (const document of documents) {
+      const id = JSON.stringify([document.kind, document.key]);
+      if (document.value === null) this.#documents.delete(id);
+      else this.#documents.set(id, copy(document));
+    }
   }
 
   #applyHold(draft: EventDraft): void {

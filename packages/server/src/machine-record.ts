@@ -86,8 +86,22 @@ export interface StoredMachine {
   readonly conditions: readonly OpenCondition[];
 }
 
+/**
+ * A small record of a part of the service that outlives it: a subscription, a cursor, a webhook, a plan of recovery.
+ * Kinds and keys are the part's own.
+ */
+export interface StoredDocument {
+  readonly kind: string;
+  readonly key: string;
+  /** JSON; null removes it. */
+  readonly value: unknown;
+}
+
 /** A write that belongs to an event. */
-export type MachineEffect = { readonly put: MachineRecord } | { readonly remove: string };
+export type MachineEffect =
+  | { readonly put: MachineRecord }
+  | { readonly remove: string }
+  | { readonly documents: readonly StoredDocument[] };
 
 /** Stored machines. Writes are ordered with the event log's appends. */
 export interface MachineStore {
@@ -99,4 +113,12 @@ export interface MachineStore {
   /** A value of the server's own (`cleanStop`, ...): null when never set. */
   getValue(key: string): Promise<string | null>;
   setValue(key: string, value: string): Promise<void>;
+}
+
+/** Stored documents. Writes are ordered with the event log's appends; one that belongs to an event is its effect. */
+export interface DocumentStore {
+  /** All of a kind, by key. */
+  loadDocuments(kind: string): Promise<StoredDocument[]>;
+  /** Written together or not at all; resolves when durable. Errors: VMPULSE_E_LOG_UNAVAILABLE, E_INVALIDARG. */
+  putDocuments(documents: readonly StoredDocument[]): Promise<void>;
 }

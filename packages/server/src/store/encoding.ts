@@ -1,6 +1,6 @@
 /** Drafts and effects as the writer's thread gets them. What cannot be stored is refused here, before it can queue. */
 import { type EventDraft, VmError, eventTypes } from '@vmpulse/wire';
-import type { MachineEffect } from '../machine-record.ts';
+import type { MachineEffect, StoredDocument } from '../machine-record.ts';
 import type { EventRow, RowEffect, WriteItem } from './protocol.ts';
 import { maxStoredJsonBytes } from './store-limits.ts';
 
@@ -22,9 +22,16 @@ function toJson(value: unknown, what: string): string {
 }
 
 /** An effect that a caller gives with an event. Errors: E_INVALIDARG. */
-export function encodeEffect(effect: MachineEffect): RowEffect {
-  if ('remove' in effect) return { op: 'remove', vmId: effect.remove };
-  return { op: 'put', vmId: effect.put.id, record: toJson(effect.put, 'The machine') };
+export function encodeEffect(effect: MachineEffect): RowEffect[] {
+  if ('remove' in effect) return [{ op: 'remove', vmId: effect.remove }];
+  if ('documents' in effect) return effect.documents.map(encodeDocument);
+  return [{ op: 'put', vmId: effect.put.id, record: toJson(effect.put, 'The machine') }];
+}
+
+/** A document as it is written. Errors: E_INVALIDARG. */
+export function encodeDocument({ kind, key, value }: StoredDocument): RowEffect {
+  const json = value === null ? null : toJson(value, `The ${kind} '${key}'`);
+  return { op: 'document', kind, key, value: json };
 }
 
 /** An event with all that it means for the stored machine. Errors: E_INVALIDARG. */
@@ -37,7 +44,7 @@ export function encodeEvent(
     throw new VmError('E_INVALIDARG', `The time ${draft.timeMs} of a ${draft.type} is no time.`);
   }
   const effects = impliedEffects(draft);
-  if (effect !== undefined) effects.push(encodeEffect(effect));
+  if (effect !== undefined) effects.push(...encodeEffect(effect));
   const event: EventRow = {
     type: draft.type,
     vmId: draft.vm?.id ?? null,
@@ -70,6 +77,9 @@ function impliedEffects(draft: EventDraft): RowEffect[] {
 /** JSON in an item, bytes (UTF-16 units: near enough for a bound). */
 export function itemBytes({ event, effects }: WriteItem): number {
   let bytes = event?.data.length ?? 0;
-  for (const effect of effects) if (effect.op === 'put') bytes += effect.record.length;
+  for (const effect of effects) {
+    if (effect.op === 'put') bytes += effect.record.length;
+    else if (effect.op === 'document') bytes += effect.value?.length ?? 0;
+  }
   return bytes;
 }

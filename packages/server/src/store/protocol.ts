@@ -15,7 +15,9 @@ export type RowEffect =
     }
   | { readonly op: 'value'; readonly key: string; readonly value: string }
   | { readonly op: 'hold'; readonly hold: HoldRow }
-  | { readonly op: 'endHold'; readonly vmId: string };
+  | { readonly op: 'endHold'; readonly vmId: string }
+  /** `value` is JSON; null removes the document. */
+  | { readonly op: 'document'; readonly kind: string; readonly key: string; readonly value: string | null };
 
 /** A hold as stored; `vmId` is empty for the one on all machines. */
 export interface HoldRow {
@@ -99,6 +101,7 @@ export interface ReaderCalls {
   };
   holds: { request: null; answer: HoldRow[] };
   value: { request: string; answer: string | null };
+  documents: { request: string; answer: { key: string; value: string }[] };
   close: { request: null; answer: null };
 }
 

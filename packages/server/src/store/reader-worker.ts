@@ -21,6 +21,7 @@ serveCalls<ReaderCalls>({
   machines: () => opened().machines(),
   holds: () => opened().holds(),
   value: (key) => opened().value(key),
+  documents: (kind) => opened().documents(kind),
   close: () => {
     reader?.close();
     return null;

@@ -71,6 +71,12 @@ export class Reader {
     return row === undefined ? null : String(row['value']);
   }
 
+  /** All documents of a kind, by key. */
+  documents(kind: string): ReaderCalls['documents']['answer'] {
+    const rows = this.#prepare('SELECT key, value FROM documents WHERE kind = ? ORDER BY key').all(kind);
+    return rows as unknown as ReaderCalls['documents']['answer'];
+  }
+
   close(): void {
     this.#db.close();
   }

@@ -66,8 +66,18 @@ CREATE TABLE holds (
 ) STRICT, WITHOUT ROWID;
 `;
 
+/** What the parts of the service keep besides machines: subscriptions, cursors, webhooks, plans of recovery. */
+const version3 = `
+CREATE TABLE documents (
+  kind TEXT NOT NULL,
+  key TEXT NOT NULL,
+  value TEXT NOT NULL,
+  PRIMARY KEY (kind, key)
+) STRICT, WITHOUT ROWID;
+`;
+
 /** The steps, the first makes version 1 out of nothing. */
-export const migrations: readonly string[] = [version1, version2];
+export const migrations: readonly string[] = [version1, version2, version3];
 
 /** A number that a PRAGMA answers. */
 export function pragmaNumber(db: DatabaseSync, name: string): number {

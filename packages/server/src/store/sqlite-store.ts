@@ -16,10 +16,12 @@ import { type Clock, withDeadline } from '../clock.ts';
 import type { EventLog, EventLogState, EventQuery, EventSlice } from '../event/log.ts';
 import type {
   Condition,
+  DocumentStore,
   MachineEffect,
   MachineRecord,
   MachineStore,
   OpenCondition,
+  StoredDocument,
   StoredHold,
   StoredMachine,
 } from '../machine-record.ts';
@@ -59,7 +61,7 @@ export interface SqliteStoreOptions {
 }
 
 /** The store of one data directory. */
-export class SqliteStore implements EventLog, MachineStore {
+export class SqliteStore implements EventLog, MachineStore, DocumentStore {
   readonly #clock: Clock;
   readonly #warn: (message: string, error: unknown) => void;
   readonly #lock: DirectoryLock;
@@ -202,12 +204,21 @@ export class SqliteStore implements EventLog, MachineStore {
     return this.#write(() => encodeEffect({ put: record }));
   }
 
+  async loadDocuments(kind: string): Promise<StoredDocument[]> {
+    const documents = await this.#readCall('documents', kind);
+    return documents.map(({ key, value }) => ({ kind, key, value: JSON.parse(value) as unknown }));
+  }
+
+  putDocuments(documents: readonly StoredDocument[]): Promise<void> {
+    return this.#write(() => encodeEffect({ documents }));
+  }
+
   getValue(key: string): Promise<string | null> {
     return this.#readCall('value', key);
   }
 
   setValue(key: string, value: string): Promise<void> {
-    return this.#write(() => ({ op: 'value', key, value }));
+    return this.#write(() => [{ op: 'value', key, value }]);
   }
 
   close(): Promise<void> {
@@ -319,14 +330,14 @@ export class SqliteStore implements EventLog, MachineStore {
     return { events, next };
   }
 
-  #write(encode: () => RowEffect): Promise<void> {
+  #write(encode: () => RowEffect[]): Promise<void> {
     return new Promise((fulfil, reject) => {
-      const item: WriteItem = { event: null, effects: [encode()] };
+      const item: WriteItem = { event: null, effects: encode() };
       this.#queue.add({ item, bytes: itemBytes(item), written: () => fulfil(), failed: reject });
     });
   }
 
-  async #readCall<K extends 'page' | 'machines' | 'holds' | 'value'>(
+  async #readCall<K extends 'page' | 'machines' | 'holds' | 'value' | 'documents'>(
     call: K,
     request: ReaderCalls[K]['request'],
   ): Promise<ReaderCalls[K]['answer']> {

@@ -33,6 +33,8 @@ const sql = {
     'INSERT INTO holds VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE ' +
     'SET reason = excluded.reason, since_ms = excluded.since_ms, until_ms = excluded.until_ms',
   endHold: 'DELETE FROM holds WHERE vm_id = ?',
+  document: 'INSERT INTO documents VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value',
+  removeDocument: 'DELETE FROM documents WHERE kind = ? AND key = ?',
   oldest: 'SELECT seq, time_ms FROM events ORDER BY seq LIMIT ?',
   deleteEvents: 'DELETE FROM events WHERE seq <= ?',
   deletedThrough: 'UPDATE log SET deleted_through = ?',
@@ -204,6 +206,10 @@ export class Writer {
       }
       case 'endHold':
         this.#run.endHold.run(effect.vmId);
+        break;
+      case 'document':
+        if (effect.value === null) this.#run.removeDocument.run(effect.kind, effect.key);
+        else this.#run.document.run(effect.kind, effect.key, effect.value);
         break;
     }
   }
