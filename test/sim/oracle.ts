@@ -149,9 +149,10 @@ export class Oracle {
   /** A new service waits ten seconds for a guest of whose pace no gap between two ticks has made it sure (ADR 0017). */
   private unsureMs({ rule, guest }: Episode): number {
     const heardMs = this.world.nowMs - this.backMs;
-    if (rule.from !== 'silence' || heardMs >= 3 * guest.intervalMs + coldMarginMs) return 0;
-    // The margin may be as long as the interval gone by.
-    return 10_000 + Math.min(guest.greatestLateMs, 10_000);
+    const bySilence = rule.from === 'silence' || rule.visibility === 'must';
+    if (!bySilence || heardMs >= 3 * guest.intervalMs + coldMarginMs) return 0;
+    // The margin of one that was ever so late is as long as the interval gone by.
+    return 20_000;
   }
 
   /** The service died: what it alone had seen, the next one cannot know. */
