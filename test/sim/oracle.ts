@@ -93,6 +93,8 @@ export class Oracle {
     const many = crowded || this.striking ? cohortMs : 0;
     const fromMs = rule.from === 'silence' ? lastTickMs : nowMs;
     const boundMs = bound(guest, this.marginMs(guest));
+    const lateMs = this.lateLoopMs(guest, boundMs);
+    const coldBoundMs = bound(guest, Math.max(coldMarginMs, this.marginMs(guest)));
     const episode: Episode = {
       kind,
       rule,
@@ -100,8 +102,8 @@ export class Oracle {
       startMs: nowMs,
       lastTickMs,
       // One that was begun with anew knows nothing of the guest's lateness, and waits for a whole interval first.
-      fullBoundMs: bound(guest, Math.max(coldMarginMs, this.marginMs(guest))) + coldMarginMs + settleMs,
-      byMs: fromMs + boundMs + many + this.lateLoopMs(guest, boundMs),
+      fullBoundMs: coldBoundMs + coldMarginMs + settleMs + lateMs,
+      byMs: fromMs + boundMs + many + lateMs,
       endMs: Number.POSITIVE_INFINITY,
       disturbed: this.away > 0,
       unheard,
