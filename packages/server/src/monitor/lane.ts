@@ -91,13 +91,16 @@ export class Lane {
     const nextMs = this.wheel.nextDueMs();
     const { clock, registry } = this.options;
     const nowMs = clock.monotonicMs();
+    // The time that a late loop has missed stays: what is read now says nothing of how late guests are.
+    const late = this.stalls.overdue(nowMs);
     if (nextMs === undefined) {
       this.stalls.expect(Number.POSITIVE_INFINITY, nowMs);
-      return registry.expectLoop(Number.NEGATIVE_INFINITY);
+      if (!late) registry.expectLoop(Number.NEGATIVE_INFINITY);
+      return;
     }
     const atMs = Math.max(nowMs, Math.min(nextMs, nowMs + maxNapMs));
     this.stalls.expect(atMs, nowMs);
-    registry.expectLoop(atMs);
+    if (!late) registry.expectLoop(atMs);
     this.timerAtMs = atMs;
     this.timer = clock.setTimer(() => this.wake(), atMs - nowMs);
   }
