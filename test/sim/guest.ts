@@ -7,23 +7,8 @@ import type { HypervisorEvent } from '../../packages/server/src/hypervisor/hyper
 import type { TickListener, TickSubscription } from '../../packages/server/src/tick/source.ts';
 import type { ServiceLoop } from './loop.ts';
 import type { Random } from './random.ts';
+import type { GuestKind } from './scenario.ts';
 import type { World } from './world.ts';
-
-/** What kind of guest it is. Durations are milliseconds. */
-export interface GuestKind {
-  readonly intervalMs: number;
-  /** Ordinary lateness of a tick, 0 to this. */
-  readonly jitterMs: number;
-  readonly bootMs: number;
-  /** Has the guest agent. */
-  readonly agent: boolean;
-  /** Has the ticker. */
-  readonly ticker: boolean;
-  readonly spinningMs: number;
-  readonly busyMs: number;
-  readonly additionsStoppedMs: number;
-  readonly bootWindowMaxMs: number;
-}
 
 /** Why a guest does not tick at present. */
 export type Halt = 'hung' | 'host' | 'late' | 'qemu';
@@ -214,7 +199,7 @@ export class SimGuest {
   endFlood(): void {
     // To whoever reads it, its next tick is as late as the flood was long.
     this.greatestLateMs = Number.POSITIVE_INFINITY;
-    const uptimeMs = Math.round(this.world.nowMs - this.upSinceMs);
+    const { uptimeMs } = this;
     this.say((listener) => {
       listener.onTick(this.seq, uptimeMs);
       this.flooding = false;
@@ -333,10 +318,15 @@ export class SimGuest {
     this.steadyTicks += 1;
     if (loop !== null && listener !== null && !this.flooding) {
       this.heard += 1;
-      loop.tick(this.tickChannel, listener, this.seq, Math.round(nowMs - this.upSinceMs));
+      loop.tick(this.tickChannel, listener, this.seq, this.uptimeMs);
     }
     this.seq += 1;
-    this.lay(nowMs + this.intervalMs + jitter);
+    this.lay(nowMs + this.intervalMs * (1 + this.kind.drift) + jitter);
+  }
+
+  /** By its own clock. */
+  private get uptimeMs(): number {
+    return Math.round((this.world.nowMs - this.upSinceMs) / (1 + this.kind.drift));
   }
 
   /** A service listens on its tick port. */

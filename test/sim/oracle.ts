@@ -222,7 +222,8 @@ export class Oracle {
     } else if (isEvent(event, 'visibilityLost')) {
       if (told.unseen) this.fail('double', guest, 'visibilityLost told twice');
       told.unseen = true;
-      const episode = this.episodes(guest).find(({ rule }) => (rule.visibility ?? 'never') !== 'never');
+      const known = this.episodes(guest, this.decidedMs(guest, event));
+      const episode = known.find(({ rule }) => (rule.visibility ?? 'never') !== 'never');
       if (episode !== undefined) {
         episode.unseenTold = true;
         if (this.isTold(episode)) episode.done();
@@ -238,13 +239,13 @@ export class Oracle {
   private onStopped(guest: SimGuest, told: Told, event: VmEvent<'heartbeatStopped'>): void {
     const decidedMs = this.decidedMs(guest, event);
     const { verdict, cause, evidence } = event.data;
-    const candidates = this.episodes(guest).filter(
+    const candidates = this.episodes(guest, decidedMs).filter(
       ({ rule, startMs, endMs }) => rule.stop !== 'never' && startMs <= decidedMs && decidedMs <= endMs + 5,
     );
     const episode = candidates.find(({ stopTold }) => !stopTold) ?? candidates.at(-1);
     const what = `heartbeatStopped (${verdict}, ${cause}; ${evidence.detail ?? ''})`;
     if (episode === undefined) {
-      const now = this.episodes(guest).map(({ kind }) => kind);
+      const now = this.episodes(guest, decidedMs).map(({ kind }) => kind);
       this.fail('false', guest, `${what}, but it is well; of late: ${now.join(', ') || 'nothing'}`);
     } else if (episode.stopTold) this.fail('double', guest, `${what} again for ${episode.kind}`);
     else this.compare(episode, event, decidedMs);
@@ -299,7 +300,7 @@ export class Oracle {
     if (told.additions) this.fail('double', guest, 'additionsStopped told twice');
     told.additions = true;
     const decidedMs = this.decidedMs(guest, event);
-    const episode = this.episodes(guest).find(
+    const episode = this.episodes(guest, decidedMs).find(
       ({ rule, startMs, endMs }) =>
         (rule.additions ?? 'never') !== 'never' && startMs <= decidedMs && decidedMs <= endMs + 5,
     );
@@ -353,8 +354,9 @@ export class Oracle {
     return guest.steadyTicks < warmTicks ? Math.max(coldMarginMs, warmMs) : warmMs;
   }
 
-  private episodes(guest: SimGuest): Episode[] {
-    const since = this.world.nowMs - settleMs;
+  /** Those that were not long over at a time. */
+  private episodes(guest: SimGuest, atMs: number): Episode[] {
+    const since = atMs - settleMs;
     return (this.past.get(guest) ?? []).filter(({ endMs }) => endMs >= since);
   }
 

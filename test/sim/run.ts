@@ -104,7 +104,6 @@ async function play(
     guest.fire();
     if (guest.isTold && !guest.flooding) oracle.ticked(guest);
   };
-  const sleptMs = 0;
   const host: Host = {
     world,
     disk,
@@ -113,7 +112,7 @@ async function play(
     pace: scenario.pace,
     appended: (draft) => oracle.appended(draft),
     defect: (what) => oracle.fail('defect', undefined, what),
-    sleptMs: () => sleptMs,
+    sleptMs: () => world.sleptMs,
   };
   const present: Present = { service: null };
   const sinks = new Sinks(world, oracle, random.fork());

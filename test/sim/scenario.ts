@@ -1,7 +1,24 @@
 /** What a seed makes: how many guests of which kinds, how often what goes wrong, how long. */
-import type { GuestKind } from './guest.ts';
 import type { LoopPace } from './loop.ts';
 import type { Random } from './random.ts';
+
+/** What kind of guest it is. Durations are milliseconds. */
+export interface GuestKind {
+  readonly intervalMs: number;
+  /** Ordinary lateness of a tick, 0 to this. */
+  readonly jitterMs: number;
+  /** How much slower its clock runs than the host's, as a share; negative: faster. */
+  readonly drift: number;
+  readonly bootMs: number;
+  /** Has the guest agent. */
+  readonly agent: boolean;
+  /** Has the ticker. */
+  readonly ticker: boolean;
+  readonly spinningMs: number;
+  readonly busyMs: number;
+  readonly additionsStoppedMs: number;
+  readonly bootWindowMaxMs: number;
+}
 
 /** One host and its bad days. Means are milliseconds between two of the kind; Infinity: none. */
 export interface Scenario {
@@ -14,6 +31,8 @@ export interface Scenario {
   readonly killEveryMs: number;
   readonly stopEveryMs: number;
   readonly wallStepEveryMs: number;
+  readonly diskFullEveryMs: number;
+  readonly sleepEveryMs: number;
   readonly massEveryMs: number;
   /** Faults that happen; null: all. */
   readonly kinds: readonly string[] | null;
@@ -24,7 +43,7 @@ export interface Trial {
   /** Faults of guests; null: all. */
   readonly kinds: readonly string[] | null;
   /** What happens to the service. */
-  readonly service: readonly ('stall' | 'kill' | 'stop' | 'wall' | 'mass')[];
+  readonly service: readonly ('stall' | 'kill' | 'stop' | 'wall' | 'mass' | 'disk' | 'sleep')[];
 }
 
 const trialGuests = 40;
@@ -43,6 +62,8 @@ export function trialScenario(random: Random, { kinds, service }: Trial): Scenar
     stopEveryMs: every('stop', 60_000),
     wallStepEveryMs: every('wall', 15_000),
     massEveryMs: every('mass', 30_000),
+    diskFullEveryMs: every('disk', 40_000),
+    sleepEveryMs: every('sleep', 30_000),
     kinds,
   };
 }
@@ -76,6 +97,8 @@ export function makeScenario(random: Random): Scenario {
     stopEveryMs: rare(0.2, 200_000),
     wallStepEveryMs: rare(0.5, 60_000),
     massEveryMs: rare(0.3, 200_000),
+    diskFullEveryMs: rare(0.2, 150_000),
+    sleepEveryMs: rare(0.2, 150_000),
     kinds: null,
   };
 }
@@ -98,6 +121,11 @@ function makeGuest(random: Random): GuestKind {
       [6, 1],
       [3, 20],
       [1, 44],
+    ]),
+    drift: random.weighted([
+      [2, 0],
+      [2, random.between(-0.000_05, 0.000_05)],
+      [1, random.between(-0.000_5, 0.000_5)],
     ]),
     bootMs: random.weighted([
       [3, 1_500],

@@ -29,6 +29,8 @@ export async function serviceLife(stage: ServiceStage): Promise<void> {
     every(stage, scenario.stopEveryMs, stop),
     every(stage, scenario.wallStepEveryMs, stepWall),
     every(stage, scenario.massEveryMs, mass),
+    every(stage, scenario.diskFullEveryMs, fillDisk),
+    every(stage, scenario.sleepEveryMs, suspendHost),
   ]);
 }
 
@@ -128,6 +130,31 @@ async function mass({ host, oracle, operator, random }: ServiceStage): Promise<v
   });
   oracle.striking = false;
   await Promise.all(over);
+}
+
+/** Nothing can be written for a time: detection goes on, and is told when there is room again. */
+async function fillDisk({ host, present, oracle, random }: ServiceStage): Promise<void> {
+  if (present.service === null || oracle.away > 0) return;
+  note(oracle, 'disk full');
+  oracle.trace?.('', 'disk is full');
+  oracle.away += 1;
+  host.disk.full = true;
+  await host.world.sleep(random.between(100, 30_000));
+  host.disk.full = false;
+  oracle.trace?.('', 'disk has room again');
+  // What waited for it is tried again each few seconds.
+  await host.world.sleep(10_000);
+  oracle.away -= 1;
+  oracle.back();
+}
+
+/** The host sleeps, and its guests with it: only the wall clock and the clock since boot go on. */
+function suspendHost({ host, oracle, random }: ServiceStage): void {
+  note(oracle, 'host suspend');
+  const ms = random.between(500, 8 * 3_600_000);
+  oracle.trace?.('', `host sleeps for ${Math.round(ms)} ms`);
+  host.world.stepWall(ms);
+  host.world.sleptMs += ms;
 }
 
 function stepWall({ host, oracle, random }: ServiceStage): void {

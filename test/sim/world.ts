@@ -39,6 +39,8 @@ export class World {
   service: Process | null = null;
   /** Promises of the world itself may be ready to go on. */
   dirty = false;
+  /** How long the host has slept since it booted. */
+  sleptMs = 0;
   private wallOffsetMs: number;
   private readonly entries = new EntryHeap();
 
