@@ -341,10 +341,13 @@ export class Oracle {
 
   /**
    * Of a service whose loop is late now and then: that lateness counts against no guest, which over a patience adds up,
-   * and a round of witnesses over which it was late compares nothing and is made again.
+   * and a round of witnesses over which it was late compares nothing and is made again: at once, or, where what is left
+   * of a short comparison makes an idle guest look busy, an interval later.
    */
   private lateLoopMs(guest: SimGuest, boundMs: number): number {
-    return this.loopLateMs === 0 ? 0 : sampleGapMs(guest) + this.loopLateMs + 0.05 * boundMs;
+    if (this.loopLateMs === 0) return 0;
+    const gapMs = sampleGapMs(guest);
+    return Math.max(gapMs, gapMs < 100 ? guest.intervalMs : 0) + this.loopLateMs + 0.05 * boundMs;
   }
 
   /** The most that the design lets the margin of this guest be. */
