@@ -25,7 +25,13 @@ interface AnySink {
 }
 
 /** What is told as `OnEventLogged`: what concerns the server, its host or many machines. */
-type LoggedEventType = 'taskFailed' | 'eventsLost' | 'cohortSilent' | 'hostSuspended';
+type LoggedEventType =
+  | 'taskFailed'
+  | 'eventsLost'
+  | 'cohortSilent'
+  | 'hostSuspended'
+  | 'deliverySetAside'
+  | 'subscriptionLostPlace';
 
 /**
  * `IVMVirtualServerEvents`, and what vmpulse tells besides. `virtualMachineConfig` is the machine's name. All methods
@@ -138,6 +144,14 @@ export const serverRoutes: Routes<VirtualServerSink> = {
   ),
   hostSuspended: route<Server, 'hostSuspended'>('hostSuspended', 'onEventLogged', (sink, event) =>
     sink.onEventLogged?.(event.data.messageId, event),
+  ),
+  deliverySetAside: route<Server, 'deliverySetAside'>('deliverySetAside', 'onEventLogged', (sink, event) =>
+    sink.onEventLogged?.(event.data.messageId, event),
+  ),
+  subscriptionLostPlace: route<Server, 'subscriptionLostPlace'>(
+    'subscriptionLostPlace',
+    'onEventLogged',
+    (sink, event) => sink.onEventLogged?.(event.data.messageId, event),
   ),
   cohortSilent: {
     ...route<Server, 'cohortSilent'>('cohortSilent', 'onEventLogged', (sink, event) =>
