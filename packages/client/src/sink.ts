@@ -17,7 +17,7 @@ import type { Gap } from './subscription.ts';
 export type SinkResult = void | number | Promise<void | number>;
 
 /** Methods that sinks of the server and of a machine share. */
-interface AnySink {
+export interface AnySink {
   /** Every event, of any type, after the type's own method. */
   onEvent?(event: VmEvent): SinkResult;
   /** Events of this sink cannot be had any more; it goes on with what comes after. */
