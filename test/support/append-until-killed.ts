@@ -1,7 +1,7 @@
 /**
  * Run as a process of its own: appends events as fast as it can and tells on stdout, one line each, what it was told is
- * durable, until it is killed. Arguments: `writer` (the writer alone), `store` (all of it) or `holds` (a server that
- * holds machines, see hold-until-killed.ts), directory, round.
+ * durable, until it is killed. Arguments: `writer` (the writer alone), `store` (all of it), `holds` (a server that
+ * holds machines, see hold-until-killed.ts) or `subscription` (see consume-until-killed.ts), directory, round.
  */
 import { writeSync } from 'node:fs';
 import { registerHooks } from 'node:module';
@@ -70,4 +70,10 @@ async function runHolds(): Promise<void> {
   await holdUntilKilled(directory, round, (line) => tell('told', line));
 }
 
-await { store: runStore, writer: runWriter, holds: runHolds }[mode as 'store' | 'writer' | 'holds']();
+async function runSubscription(): Promise<void> {
+  const { consumeUntilKilled } = await import('./consume-until-killed.ts');
+  await consumeUntilKilled(directory, (seq) => tell(seq, 'delivered'));
+}
+
+const modes = { store: runStore, writer: runWriter, holds: runHolds, subscription: runSubscription };
+await modes[mode as keyof typeof modes]();

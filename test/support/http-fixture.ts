@@ -3,6 +3,7 @@ import { type IncomingHttpHeaders, type RequestOptions, request as httpRequest }
 import { type Socket, connect } from 'node:net';
 import type { EventDraft, VmEvent } from '@vmpulse/wire';
 import { type Clock, SystemClock } from '../../packages/server/src/clock.ts';
+import { Subscriptions } from '../../packages/server/src/delivery/subscriptions.ts';
 import { Metrics } from '../../packages/server/src/http/metrics.ts';
 import {
   type HttpServer,
@@ -22,6 +23,7 @@ export interface HttpFixture {
   readonly service: ScriptedMachineService;
   readonly log: MemoryEventLog;
   readonly metrics: Metrics;
+  readonly subscriptions: Subscriptions;
   readonly port: number;
   /** Lines the server logged. */
   readonly logged: string[];
@@ -29,9 +31,14 @@ export interface HttpFixture {
 
 /** Starts one on a free port of 127.0.0.1. */
 export async function startHttp(
-  options: Partial<HttpServerOptions> & { readonly clock?: Clock; readonly listen?: ListenOptions } = {},
+  options: Partial<HttpServerOptions> & {
+    readonly clock?: Clock;
+    readonly listen?: ListenOptions;
+    readonly log?: MemoryEventLog;
+  } = {},
 ): Promise<HttpFixture> {
-  const log = new MemoryEventLog();
+  const clock = options.clock ?? new SystemClock();
+  const log = options.log ?? new MemoryEventLog();
   const service = new ScriptedMachineService();
   const metrics = new Metrics({ processMetrics: false });
   const logged: string[] = [];
@@ -41,19 +48,24 @@ export async function startHttp(
   };
   const logger = { info: record, warn: record, error: record } as unknown as HttpServerOptions['logger'];
   const { listen = { port: 0 }, ...rest } = options;
+  const warn = (message: string, err: unknown): void => record({ err }, message);
+  // Random pauses are whole: a test sees their bound.
+  const subscriptions = new Subscriptions({ clock, log, store: log, warn, random: () => 0 });
+  await subscriptions.load();
   const server = await createHttpServer({
     service,
     log,
     metrics,
     logger,
-    clock: new SystemClock(),
+    subscriptions,
+    clock,
     token: testToken,
     version: '1.2.3',
     ready: () => ({ ready: true, reasons: [] }),
     ...rest,
   });
   const { port } = await server.listen(listen);
-  return { server, service, log, metrics, port: port ?? 0, logged };
+  return { server, service, log, metrics, subscriptions, port: port ?? 0, logged };
 }
 
 /** An answer, read whole. */

@@ -1,11 +1,16 @@
 /** What the server answers is looked at before it is believed: a wrong shape is a VmError, never a TypeError later. */
 import {
+  type DeadLetter,
   type EventPage,
   type GuestExecutionResult,
   type GuestFreezeResult,
   type GuestParameter,
   type HoldInfo,
   type ServerInfo,
+  type SubscriptionInfo,
+  type SubscriptionLease,
+  type SubscriptionLoss,
+  type SubscriptionRewind,
   type TaskInfo,
   type VmEvent,
   type VmInfo,
@@ -123,6 +128,46 @@ export function readEvent(value: unknown): VmEvent {
     (value['data']['vm'] === undefined || isObject(value['data']['vm']));
   if (!good) throw unexpected('event');
   return value as unknown as VmEvent;
+}
+
+/** One subscription. */
+export function readSubscriptionInfo(value: unknown): SubscriptionInfo {
+  const good =
+    isObject(value) &&
+    typeof value['name'] === 'string' &&
+    isSeq(value['cursor']) &&
+    isSeq(value['lag']) &&
+    isSeq(value['deadLetters']);
+  if (!good) throw unexpected('subscription');
+  return value as unknown as SubscriptionInfo;
+}
+
+/** One dead letter. */
+export function readDeadLetter(value: unknown): DeadLetter {
+  if (!isObject(value) || !isSeq(value['seq']) || typeof value['reason'] !== 'string') {
+    throw unexpected('dead letter');
+  }
+  return { ...(value as unknown as DeadLetter), event: readEvent(value['event']) };
+}
+
+/** A stream's message that it serves from here on. */
+export function readLease(value: unknown): SubscriptionLease {
+  if (!isObject(value) || typeof value['lease'] !== 'string' || !isSeq(value['cursor'])) {
+    throw unexpected('lease');
+  }
+  return value as unknown as SubscriptionLease;
+}
+
+/** A stream's message that it goes back. */
+export function readRewind(value: unknown): SubscriptionRewind {
+  if (!isObject(value) || !isSeq(value['seq'])) throw unexpected('rewind');
+  return value as unknown as SubscriptionRewind;
+}
+
+/** A stream's message that events were missed. */
+export function readLoss(value: unknown): SubscriptionLoss {
+  if (!isObject(value) || !isSeq(value['from']) || !isSeq(value['to'])) throw unexpected('loss');
+  return value as unknown as SubscriptionLoss;
 }
 
 /** One page of events after `after`, in order of seq. */

@@ -1,5 +1,5 @@
 /** A sink that is connected: `advise` makes one, `unadvise` ends it. */
-import { VmError, type VmEvent } from '@vmpulse/wire';
+import { type EventVerdict, VmError, type VmEvent } from '@vmpulse/wire';
 import type { Link } from './link.ts';
 import { type Routes, type SinkFailure, type SinkResult, attempt, dispatch, typesOf } from './sink.ts';
 import { type Gap, Subscription } from './subscription.ts';
@@ -24,6 +24,19 @@ export interface AdviseOptions {
   onError?: (error: VmError, context: SinkErrorContext) => void;
   /** The event stream was lost (`error` says why; it is opened again by itself) or is up (undefined). */
   onConnectionChange?: (error: VmError | undefined) => void;
+  /**
+   * Makes it a durable subscription of this name, whose place the server keeps: what is told while nobody is connected
+   * comes later. Success acknowledges an event; a failure code, an exception or a rejected promise says "not taken":
+   * it comes again, until it is set aside as a dead letter. Of several sinks of one name one is served, and the next
+   * takes over. `after` counts only when the subscription is made.
+   */
+  name?: string;
+  /** Of a named sink: names or ids of machines. Default: as the subscription is. */
+  machines?: readonly string[];
+  /** Of a named sink: of the events that carry a verdict only those with one of these. */
+  verdicts?: readonly EventVerdict[];
+  /** Of a named sink: how often an event is tried before it is set aside; default 10. */
+  maxAttempts?: number;
 }
 
 /** A connected sink. */
@@ -77,7 +90,7 @@ class SinkConnection<Sink extends AnySink> implements Connection {
       vmId: options.vmId,
       types: typesOf(sink, routes),
       onConnectionChange: (error) => {
-        this.#guard(() => options.onConnectionChange?.(error));
+        guarded(() => options.onConnectionChange?.(error));
       },
     });
     this.ready = this.#subscription.ready;
@@ -136,19 +149,23 @@ class SinkConnection<Sink extends AnySink> implements Connection {
   }
 
   #report(error: VmError, context: SinkErrorContext): void {
-    const { onError } = this.#options;
-    if (onError === undefined) complain(error);
-    else this.#guard(() => onError(error, context));
+    reportError(this.#options, error, context);
   }
+}
 
-  /** A callback of the user's that fails must not end the loop of the sink. */
-  #guard(call: () => unknown): void {
-    try {
-      const result = call();
-      if (result instanceof Promise) result.catch(complain);
-    } catch (error) {
-      complain(error);
-    }
+/** Tells the sink's owner. */
+export function reportError({ onError }: AdviseOptions, error: VmError, context: SinkErrorContext): void {
+  if (onError === undefined) complain(error);
+  else guarded(() => onError(error, context));
+}
+
+/** A callback of the user's that fails must not end the loop of the sink. */
+export function guarded(call: () => unknown): void {
+  try {
+    const result = call();
+    if (result instanceof Promise) result.catch(complain);
+  } catch (error) {
+    complain(error);
   }
 }
 

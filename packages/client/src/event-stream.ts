@@ -4,23 +4,48 @@ import { createParser } from 'eventsource-parser';
 import { readEvent } from './answer.ts';
 import { maxStreamBufferChars } from './limits.ts';
 
-/** How to read it. */
-export interface EventStreamOptions {
+/** One message of a stream. */
+export interface StreamMessage {
+  /** Undefined where it has no name. */
+  readonly event: string | undefined;
+  readonly data: unknown;
+}
+
+/** How to read a stream. */
+interface StreamOptions {
   /** No byte for this long ends it with VM_E_TIMED_OUT. */
   readonly idleTimeoutMs: number;
   /** Ends the reading without error. */
   readonly signal: AbortSignal;
+}
+
+/** How to read a stream of events. */
+export interface EventStreamOptions extends StreamOptions {
   /** Called with each event, in the order they came. What it throws ends the reading. */
   readonly onEvent: (event: VmEvent) => void;
+}
+
+/** How to read a stream of messages. */
+export interface MessageStreamOptions extends StreamOptions {
+  /** Called with each message, in the order they came. What it throws ends the reading. */
+  readonly onMessage: (message: StreamMessage) => void;
 }
 
 /**
  * Reads until the stream ends (resolves) or is unusable (rejects): VM_E_TIMED_OUT when idle, E_UNEXPECTED for what is
  * no event or an event that has no end, VMPULSE_E_UNREACHABLE when the connection broke.
  */
-export async function readEventStream(
+export function readEventStream(
   stream: ReadableStream<Uint8Array>,
-  { idleTimeoutMs, signal, onEvent }: EventStreamOptions,
+  { onEvent, ...options }: EventStreamOptions,
+): Promise<void> {
+  return readMessages(stream, { ...options, onMessage: ({ data }) => onEvent(readEvent(data)) });
+}
+
+/** Reads messages that are not all events, to the same ends as readEventStream. */
+export async function readMessages(
+  stream: ReadableStream<Uint8Array>,
+  { idleTimeoutMs, signal, onMessage }: MessageStreamOptions,
 ): Promise<void> {
   const reader = stream.getReader();
   let idle = false;
@@ -37,7 +62,7 @@ export async function readEventStream(
     }, idleTimeoutMs);
   };
   signal.addEventListener('abort', cancel, { once: true });
-  const feed = eventParser(onEvent);
+  const feed = messageParser(onMessage);
   try {
     watch();
     for (;;) {
@@ -60,12 +85,12 @@ export async function readEventStream(
   }
 }
 
-function eventParser(onEvent: (event: VmEvent) => void): (bytes: Uint8Array) => void {
+function messageParser(onMessage: (message: StreamMessage) => void): (bytes: Uint8Array) => void {
   const decoder = new TextDecoder();
   let overflow = false;
   const parser = createParser({
     maxBufferSize: maxStreamBufferChars,
-    onEvent: (message) => onEvent(readEvent(parseData(message.data))),
+    onEvent: ({ event, data }) => onMessage({ event, data: parseData(data) }),
     onError: (error) => {
       overflow ||= error.type === 'max-buffer-size-exceeded';
     },

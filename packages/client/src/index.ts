@@ -1,5 +1,6 @@
 /** The vmpulse client, for Node 20 and newer and for browsers: nothing here reaches a module of Node's. */
 export { type AdviseOptions, type Connection, type SinkErrorContext } from './connection.ts';
+export { DurableSubscriptions } from './durable-subscriptions.ts';
 export { GuestOS } from './guest-os.ts';
 export { type HoldOptions } from './hold.ts';
 export { type SinkResult, type VirtualMachineSink, type VirtualServerSink } from './sink.ts';

@@ -20,6 +20,8 @@ export const maxReconnectDelayMs: number = 10_000;
 export const defaultTaskTimeoutMs: number = 600_000;
 /** First and longest pause between two looks at a task. */
 export const taskPollMs: { readonly first: number; readonly longest: number } = { first: 40, longest: 1_000 };
+/** How long the last acknowledgement of a sink that leaves may take; what is not acknowledged comes again. */
+export const lastAckTimeoutMs: number = 5_000;
 /** The part of an answer that is no JSON which an error message quotes, characters. */
 export const maxQuotedChars = 200;
 /** Newest events asked for at once; they are all held in memory before the first is told. */

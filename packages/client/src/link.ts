@@ -70,7 +70,11 @@ export class Link {
   }
 
   /** A request of this server; errors are those of Transport.request, E_ABORT after close(). */
-  request(method: string, path: string, options: RequestOptions & { body?: unknown } = {}): Promise<unknown> {
+  request(
+    method: string,
+    path: string,
+    options: RequestOptions & { body?: unknown; urgent?: boolean } = {},
+  ): Promise<unknown> {
     return this.transport.request(method, path, options);
   }
 

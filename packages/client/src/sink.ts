@@ -17,7 +17,7 @@ import type { Gap } from './subscription.ts';
 export type SinkResult = void | number | Promise<void | number>;
 
 /** Methods that sinks of the server and of a machine share. */
-interface AnySink {
+export interface AnySink {
   /** Every event, of any type, after the type's own method. */
   onEvent?(event: VmEvent): SinkResult;
   /** Events of this sink cannot be had any more; it goes on with what comes after. */
@@ -25,7 +25,13 @@ interface AnySink {
 }
 
 /** What is told as `OnEventLogged`: what concerns the server, its host or many machines. */
-type LoggedEventType = 'taskFailed' | 'eventsLost' | 'cohortSilent' | 'hostSuspended';
+type LoggedEventType =
+  | 'taskFailed'
+  | 'eventsLost'
+  | 'cohortSilent'
+  | 'hostSuspended'
+  | 'deliverySetAside'
+  | 'subscriptionLostPlace';
 
 /**
  * `IVMVirtualServerEvents`, and what vmpulse tells besides. `virtualMachineConfig` is the machine's name. All methods
@@ -138,6 +144,14 @@ export const serverRoutes: Routes<VirtualServerSink> = {
   ),
   hostSuspended: route<Server, 'hostSuspended'>('hostSuspended', 'onEventLogged', (sink, event) =>
     sink.onEventLogged?.(event.data.messageId, event),
+  ),
+  deliverySetAside: route<Server, 'deliverySetAside'>('deliverySetAside', 'onEventLogged', (sink, event) =>
+    sink.onEventLogged?.(event.data.messageId, event),
+  ),
+  subscriptionLostPlace: route<Server, 'subscriptionLostPlace'>(
+    'subscriptionLostPlace',
+    'onEventLogged',
+    (sink, event) => sink.onEventLogged?.(event.data.messageId, event),
   ),
   cohortSilent: {
     ...route<Server, 'cohortSilent'>('cohortSilent', 'onEventLogged', (sink, event) =>

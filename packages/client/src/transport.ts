@@ -73,18 +73,18 @@ export class Transport {
   }
 
   /**
-   * The JSON answer, or undefined for an empty one.
+   * The JSON answer, or undefined for an empty one. `urgent`: it waits for no beginning, being part of one.
    * Errors: those of the server; VMPULSE_E_UNREACHABLE, VM_E_TIMED_OUT, E_ABORT, E_UNEXPECTED.
    */
   async request(
     method: string,
     path: string,
-    options: RequestOptions & { body?: unknown } = {},
+    options: RequestOptions & { body?: unknown; urgent?: boolean } = {},
   ): Promise<unknown> {
     const timeoutMs = options.timeoutMs ?? this.#options.timeoutMs;
     const deadline = startDeadline(timeoutMs, options.signal, this.#closing.signal);
     try {
-      if (method !== 'GET') {
+      if (method !== 'GET' && options.urgent !== true) {
         await settledOrAborted(Promise.all(this.#barriers), deadline.signal);
         deadline.signal.throwIfAborted();
       }

@@ -8,10 +8,11 @@ import {
   type VmState,
 } from '@vmpulse/wire';
 import { readTaskInfo, readVmInfo } from './answer.ts';
-import { type AdviseOptions, type Connection, connectSink } from './connection.ts';
+import type { AdviseOptions, Connection } from './connection.ts';
 import { GuestOS } from './guest-os.ts';
 import { type HoldOptions, beginHold } from './hold.ts';
 import type { Link } from './link.ts';
+import { adviseSink } from './named-sink.ts';
 import { type VirtualMachineSink, machineRoutes } from './sink.ts';
 import { Task } from './task.ts';
 import type { RequestOptions } from './transport.ts';
@@ -62,7 +63,7 @@ export class VirtualMachine {
 
   /** Connects a sink to the events of this machine; see VirtualServer.advise. It outlives renames and the deletion. */
   advise(sink: VirtualMachineSink, options: AdviseOptions = {}): Connection {
-    return connectSink(this.#link, sink, machineRoutes, { ...options, vmId: this.id });
+    return adviseSink(this.#link, sink, machineRoutes, { ...options, vmId: this.id });
   }
 
   /** Errors: VM_E_VM_RUNNING, VMPULSE_E_OPERATION_IN_PROGRESS; of the task: VMPULSE_E_HYPERVISOR and others. */

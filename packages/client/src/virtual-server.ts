@@ -10,10 +10,12 @@ import {
   eventTypeNames,
 } from '@vmpulse/wire';
 import { readHoldInfo, readList, readTaskInfo, readVmInfo } from './answer.ts';
-import { type AdviseOptions, type Connection, checkedAfter, connectSink, gapError } from './connection.ts';
+import { type AdviseOptions, type Connection, checkedAfter, gapError } from './connection.ts';
+import { DurableSubscriptions } from './durable-subscriptions.ts';
 import { type HoldOptions, beginHold } from './hold.ts';
 import { eventPageSize, maxNewestEvents } from './limits.ts';
 import type { Link } from './link.ts';
+import { adviseSink } from './named-sink.ts';
 import { newestEvents } from './newest-events.ts';
 import { type ConnectOptions, checkedAddress, openLink } from './open-link.ts';
 import { type VirtualServerSink, serverRoutes } from './sink.ts';
@@ -160,7 +162,12 @@ export class VirtualServer {
    * All sinks of this object share one stream; a slow one reads the log at its own pace and delays no other.
    */
   advise(sink: VirtualServerSink, options: AdviseOptions = {}): Connection {
-    return connectSink(this.#link, sink, serverRoutes, options);
+    return adviseSink(this.#link, sink, serverRoutes, options);
+  }
+
+  /** Durable subscriptions: made by hand, looked at, their dead letters. Sinks take from them: advise with a `name`. */
+  get subscriptions(): DurableSubscriptions {
+    return new DurableSubscriptions(this.#link);
   }
 
   /** One page of the log; `next` is the `after` of the page that follows. Errors: VMPULSE_E_CURSOR_EXPIRED. */

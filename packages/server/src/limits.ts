@@ -177,3 +177,24 @@ export const maxHoldReasonLength = 500;
 
 /** A reset within this of the one before is the firmware's part of it; see docs/adr/0009-resets-of-the-firmware.md. */
 export const firmwareResetMs: number = 3_000;
+
+// Durable subscriptions.
+/** Subscriptions of one server; each costs a cursor, and while it is served a stream and its events in flight. */
+export const maxSubscriptions = 200;
+/** Events sent to a consumer and not acknowledged; more are sent as it acknowledges. */
+export const maxInFlightEvents = 100;
+/** Consumers of one subscription that wait to take over. */
+export const maxStandbyConsumers = 8;
+/** Dead letters of one subscription, kept in memory with their events; at the bound the oldest is dropped, and told. */
+export const maxDeadLetters = 100;
+/** How long cursors that moved are gathered before they are written together: what is lost is delivered again. */
+export const cursorSaveMs = 100;
+/** How long a cursor that only passed over events nobody wanted may wait to be written. */
+export const passedCursorSaveMs: number = 5_000;
+/** Pause before an event that was not taken is delivered again: it doubles from the first to the longest. */
+export const redeliveryMs: { readonly first: number; readonly longest: number } = {
+  first: 500,
+  longest: 60_000,
+};
+/** Pause before a subscription reads on when the log could not be read. */
+export const subscriptionReadRetryMs: number = 1_000;

@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { type Clock, SystemClock } from './clock.ts';
+import { Subscriptions } from './delivery/subscriptions.ts';
 import { MeasuredLog } from './event/measured-log.ts';
 import {
   createHttpServer,
@@ -46,6 +47,14 @@ export interface Service {
   stop(reason: string): Promise<void>;
 }
 
+/** What was started, to be taken apart in order. */
+interface Parts {
+  monitor?: Monitor;
+  server?: VirtualServer;
+  subscriptions?: Subscriptions;
+  http?: HttpServer;
+}
+
 /** Version of vmpulse. */
 const version = readVersion();
 
@@ -66,7 +75,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
   const beganMs = clock.monotonicMs();
   const warn = (message: string, error: unknown): void => logger.warn({ err: error }, message);
   const store = await SqliteStore.open(directory, { clock, warn });
-  const parts: { monitor?: Monitor; server?: VirtualServer; http?: HttpServer } = {};
+  const parts: Parts = {};
   let readiness = notReady('starting', 'The machines are being found again.');
   let stopped: Promise<void> | undefined;
   const stop = async (reason: string): Promise<void> => {
@@ -74,6 +83,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     await parts.server?.stop(reason);
     parts.monitor?.close();
     await parts.http?.close();
+    await parts.subscriptions?.close();
     await store.close();
   };
   try {
@@ -95,17 +105,16 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     });
     // Before anyone can ask, so that a machine that is known is never answered with "unknown".
     await server.load();
-    metrics.observe({
-      machines: () => server.countStates(),
-      guests: () => server.countVerdicts(),
-      held: () => server.holds.countHeld(),
-      log: () => store.state(),
-    });
+    const subscriptions = new Subscriptions({ clock, log, store, warn });
+    await subscriptions.load();
+    parts.subscriptions = subscriptions;
+    observeServer(metrics, server, store);
     const token = await loadToken(join(directory, 'token'));
     const ready = (): Readiness => readiness;
     parts.http = await createHttpServer({
       service: server,
       log,
+      subscriptions,
       clock,
       metrics,
       token,
@@ -127,6 +136,15 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     await stop('the service could not start').catch((failure: unknown) => warn('clean-up failed', failure));
     throw error;
   }
+}
+
+function observeServer(metrics: Metrics, server: VirtualServer, store: SqliteStore): void {
+  metrics.observe({
+    machines: () => server.countStates(),
+    guests: () => server.countVerdicts(),
+    held: () => server.holds.countHeld(),
+    log: () => store.state(),
+  });
 }
 
 function watchMetered(clock: SystemClock, log: MeasuredLog, metrics: Metrics, logger: Logger): Monitor {

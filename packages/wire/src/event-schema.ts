@@ -188,6 +188,26 @@ const dataSchemas: Record<EventType, JsonSchema> = {
     {},
   ),
   migratedAway: nothing,
+  deliverySetAside: objectOf<EventDataByType['deliverySetAside']>(
+    {
+      messageId,
+      subscription: text('Its name.'),
+      setAsideSeq: number('seq of the event that was set aside.'),
+      setAsideType: text('Its type.'),
+      attempts: number(),
+      reason: text('What the consumer said last.'),
+    },
+    { droppedSeq: number('The oldest dead letter, where this one took its place at the bound.') },
+  ),
+  subscriptionLostPlace: objectOf<EventDataByType['subscriptionLostPlace']>(
+    {
+      messageId,
+      subscription: text('Its name.'),
+      from: number('First seq missed.'),
+      to: number('Last seq missed.'),
+    },
+    {},
+  ),
   taskFailed: objectOf<EventDataByType['taskFailed']>(
     { task: text('Id of the task.'), operation: text(), messageId, error: refer('ErrorInfo') },
     {},

@@ -61,6 +61,10 @@ export const eventTypes: Record<keyof EventDataByType, OriginalNumbers> = {
   holdEnded: {},
   /** The guest went on in another QEMU (live migration): the machine here is off, and its guest did not stop. */
   migratedAway: {},
+  /** A subscription's consumer did not take an event as often as it may be tried; the event became a dead letter. */
+  deliverySetAside: { server: 3 },
+  /** Events that a subscription had not acknowledged are no longer kept; it goes on behind them. */
+  subscriptionLostPlace: { server: 3 },
   /** An operation failed; `data.error` says why. */
   taskFailed: { server: 3 },
   /** Events could not be written for a time and some were lost; `data.lost` says how many. */
@@ -135,6 +139,20 @@ export interface EventDataByType {
   holdStarted: { scope: HoldScope; reason: string; until: string };
   holdEnded: { scope: HoldScope; reason: string; how: 'expired' | 'released' | 'replaced'; heldMs: number };
   migratedAway: object;
+  deliverySetAside: {
+    messageId: number;
+    subscription: string;
+    /** The event that was set aside: its number and type. */
+    setAsideSeq: number;
+    setAsideType: string;
+    attempts: number;
+    /** What the consumer said last. */
+    reason: string;
+    /** The oldest dead letter, where this one took its place at the bound. */
+    droppedSeq?: number;
+  };
+  /** From `from` to `to` were missed. */
+  subscriptionLostPlace: { messageId: number; subscription: string; from: number; to: number };
   taskFailed: { task: string; operation: string; messageId: number; error: ErrorInfo };
   eventsLost: { lost: number; messageId: number; reason: string };
 }
@@ -205,4 +223,6 @@ export const messageIds = {
   eventsLost: 101,
   cohortSilent: 102,
   hostSuspended: 103,
+  deliverySetAside: 110,
+  subscriptionLostPlace: 111,
 } as const;

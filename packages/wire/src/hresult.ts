@@ -116,6 +116,8 @@ export const ownResults = {
   VMPULSE_E_TOO_MANY_STREAMS: 0xa004100c,
   VMPULSE_E_UNAUTHENTICATED: 0xa004100d,
   VMPULSE_E_REQUEST_INVALID: 0xa004100e,
+  /** A subscription serves another consumer, or has not sent this one what it speaks of. */
+  VMPULSE_E_NOT_SERVED: 0xa0041010,
 } as const;
 
 /** Every code by name. */

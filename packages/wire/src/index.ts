@@ -8,4 +8,5 @@ export * from './machine.ts';
 export * from './name.ts';
 export * from './schema.ts';
 export * from './states.ts';
+export * from './subscription.ts';
 export * from './verdict.ts';

@@ -47,6 +47,7 @@ import {
   timestamp,
 } from './schema-builder.ts';
 import { vmOperations, vmStates } from './states.ts';
+import { subscriptionSchemas } from './subscription.ts';
 import type { Verdict } from './verdict.ts';
 
 export { stopCauseNames, stopVerdictNames } from './event-schema.ts';
@@ -367,4 +368,5 @@ export const schemas: readonly NamedSchema[] = [
   eventPageSchema,
   problemSchema,
   ...guestSchemas,
+  ...subscriptionSchemas,
 ];

@@ -146,6 +146,26 @@ const rows: Row[] = [
     { type: 'holdEnded', data: { scope: 'all', reason: 'upgrade', how: 'released', heldMs: 1_000 } },
     'all watches were held for 1 s (upgrade), released',
   ],
+  [
+    {
+      type: 'deliverySetAside',
+      data: {
+        messageId: 110,
+        subscription: 'pager',
+        setAsideSeq: 7,
+        setAsideType: 'heartbeatStopped',
+        attempts: 10,
+        reason: 'no one there',
+        droppedSeq: 2,
+      },
+    },
+    "subscription 'pager' did not take #7 (heartbeatStopped) in 10 attempts: it was set aside (no one there); " +
+      'dead letter #2 was dropped for it',
+  ],
+  [
+    { type: 'subscriptionLostPlace', data: { messageId: 111, subscription: 'pager', from: 3, to: 9 } },
+    "subscription 'pager' lost its place: events #3 to #9 are no longer kept",
+  ],
   [{ type: 'migratedAway', data: {} }, 'goes on in another QEMU: it was migrated away, and did not stop'],
   [
     {

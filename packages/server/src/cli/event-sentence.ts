@@ -113,6 +113,13 @@ const phrases: Phrases = {
     `${scope === 'all' ? 'all watches are' : 'its watch is'} held until ${until}: ${reason}`,
   holdEnded: ({ scope, how, heldMs, reason }) =>
     `${scope === 'all' ? 'all watches were' : 'its watch was'} held for ${formatDuration(heldMs)} (${reason}), ${how}`,
+  deliverySetAside: ({ subscription, setAsideSeq, setAsideType, attempts, reason, droppedSeq }) => {
+    const dropped = droppedSeq === undefined ? '' : `; dead letter #${droppedSeq} was dropped for it`;
+    const what = `subscription '${subscription}' did not take #${setAsideSeq} (${setAsideType})`;
+    return `${what} in ${attempts} attempts: it was set aside (${reason})${dropped}`;
+  },
+  subscriptionLostPlace: ({ subscription, from, to }) =>
+    `subscription '${subscription}' lost its place: events #${from} to #${to} are no longer kept`,
   migratedAway: () => 'goes on in another QEMU: it was migrated away, and did not stop',
   visibilityLost: (data) => withReasons(`cannot be judged: ${data.reason}`, describeEvidence(data.evidence)),
   visibilityRegained: (data) => `can be judged again after ${formatDuration(data.outageMs)}`,
@@ -138,6 +145,8 @@ const colors: Partial<Record<EventType, Color>> = {
   heartbeatStopped: 'red',
   tripleFault: 'red',
   taskFailed: 'red',
+  deliverySetAside: 'red',
+  subscriptionLostPlace: 'red',
   eventsLost: 'red',
   heartbeatResumed: 'green',
   heartbeatStarted: 'green',

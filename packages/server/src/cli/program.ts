@@ -6,6 +6,7 @@ import { ExitError, exitCodeHelp, exitCodeOf, exitCodes } from './exit-code.ts';
 import { registerGuest } from './guest.ts';
 import { registerHoldCommands } from './hold.ts';
 import { registerStatus } from './status.ts';
+import { registerSubscription } from './subscription.ts';
 import { registerTask } from './task.ts';
 import type { Terminal } from './terminal.ts';
 import { clean, toJson } from './text.ts';
@@ -23,6 +24,7 @@ const clientVerbs: readonly string[] = [
   'hold',
   'holds',
   'release',
+  'subscription',
   'task',
 ];
 
@@ -56,6 +58,7 @@ export async function runProgram(
     registerGuest(program, terminal);
     registerEvents(program, terminal);
     registerHoldCommands(program, terminal);
+    registerSubscription(program, terminal);
     registerTask(program, terminal);
     await program.parseAsync(args, { from: 'user' });
     return exitCodes.ok;

@@ -1,6 +1,7 @@
 /**
  * What the service counts, for Prometheus. Those who know push (stops, streams, ...) or are asked at scrape time
- * (`MetricSources`). Labels come from closed lists only: no name of a machine and nothing a guest or client said.
+ * (`MetricSources`). Labels come from closed lists only: no name of a machine and nothing a guest or client said; the
+ * names of subscriptions, which the service bounds in form and number, are the exception.
  */
 import {
   type StopCause,
@@ -11,6 +12,7 @@ import {
   vmStates,
 } from '@vmpulse/wire';
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
+import type { SubscriptionCount } from '../delivery/subscriptions.ts';
 import type { EventLogState } from '../event/log.ts';
 
 /** What is asked when Prometheus asks. Each is cheap and does not throw. */
@@ -22,6 +24,8 @@ export interface MetricSources {
   /** Machines whose watch an operator holds. */
   readonly held?: () => number;
   readonly log?: () => EventLogState;
+  /** Durable subscriptions: their number is bounded, and so are the labels. */
+  readonly subscriptions?: () => readonly SubscriptionCount[];
   /** Heartbeats received from guests since the start. */
   readonly ticks?: () => number;
   /** How far the watermark of the slowest lane is behind the clock, ms. */
@@ -144,6 +148,8 @@ export class Metrics {
       const lagMs = this.#sources.laneLagMs?.();
       return lagMs === undefined ? undefined : lagMs / 1_000;
     });
+    this.#perSubscription('lag', 'Events after the cursor of a subscription.', ({ lag }) => lag);
+    this.#perSubscription('dead_letters', 'Events set aside.', ({ deadLetters }) => deadLetters);
     const ofLog = (name: string, help: string, read: (state: EventLogState) => number): void => {
       this.#value(`event_log_${name}`, help, () => {
         const state = this.#sources.log?.();
@@ -193,6 +199,24 @@ export class Metrics {
     };
     const gauge = new Gauge({ name: `vmpulse_${name}`, help, registers: [this.registry], collect });
     gauge.remove();
+  }
+
+  #perSubscription(name: string, help: string, read: (count: SubscriptionCount) => number): void {
+    const subscriptions = (): readonly SubscriptionCount[] => this.#sources.subscriptions?.() ?? [];
+    const collect = function collect(this: Gauge): void {
+      // One that was deleted is no longer told.
+      this.reset();
+      for (const count of subscriptions()) this.set({ subscription: count.name }, read(count));
+    };
+    const labelNames = ['subscription'];
+    const gauge = new Gauge({
+      name: `vmpulse_subscription_${name}`,
+      help,
+      labelNames,
+      collect,
+      registers: [],
+    });
+    this.registry.registerMetric(gauge);
   }
 
   #perLabel<L extends string>(

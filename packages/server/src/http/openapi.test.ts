@@ -41,6 +41,13 @@ const expected = [
   'PUT /v1/holds',
   'PUT /v1/vms/{vm}/guest/parameters/{name}',
   'PUT /v1/vms/{vm}/hold',
+  'GET /v1/subscriptions',
+  ...['GET', 'PUT', 'DELETE'].map((method) => `${method} /v1/subscriptions/{name}`),
+  ...['GET /events', 'POST /ack', 'POST /nack', 'GET /dead-letters'].map((one) =>
+    one.replace(' ', ' /v1/subscriptions/{name}'),
+  ),
+  'POST /v1/subscriptions/{name}/dead-letters/{seq}/replay',
+  'DELETE /v1/subscriptions/{name}/dead-letters/{seq}',
   ...[
     'discard-saved-state',
     'guest/execute',

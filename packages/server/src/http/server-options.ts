@@ -2,6 +2,7 @@
 import { VmError } from '@vmpulse/wire';
 import type { Logger } from 'pino';
 import { type Clock, withDeadline } from '../clock.ts';
+import type { Subscriptions } from '../delivery/subscriptions.ts';
 import type { EventLog } from '../event/log.ts';
 import type { MachineService } from '../vm/machine-service.ts';
 import { httpAnswerTimeoutMs } from '../limits.ts';
@@ -23,6 +24,7 @@ export interface Readiness {
 export interface HttpServerOptions {
   readonly service: MachineService;
   readonly log: EventLog;
+  readonly subscriptions: Subscriptions;
   readonly clock: Clock;
   readonly metrics: Metrics;
   /** The bearer token TCP needs. */

@@ -15,6 +15,7 @@ import { useOpenApi } from './openapi.ts';
 import { HttpError, sendProblem } from './problem.ts';
 import type { HttpServerOptions } from './server-options.ts';
 import { registerServiceRoutes } from './service-routes.ts';
+import { SubscriptionRoutes } from './subscription-routes.ts';
 import { registerVmRoutes } from './vm-routes.ts';
 
 export type { ListenAddress, ListenOptions, TlsFiles } from './listener.ts';
@@ -64,7 +65,11 @@ function createApp({ logger }: HttpServerOptions): FastifyInstance {
   });
 }
 
-async function buildApp(options: HttpServerOptions, events: EventRoutes): Promise<FastifyInstance> {
+async function buildApp(
+  options: HttpServerOptions,
+  events: EventRoutes,
+  subscriptions: SubscriptionRoutes,
+): Promise<FastifyInstance> {
   const { logger, metrics, token } = options;
   const app = createApp(options);
   const authentication = createAuthentication(token);
@@ -97,6 +102,7 @@ async function buildApp(options: HttpServerOptions, events: EventRoutes): Promis
   registerGuestRoutes(app, options);
   registerHoldRoutes(app, options);
   events.register(app);
+  subscriptions.register(app);
   refuseOtherMethods(app, methodsByPath);
   await app.ready();
   return app;
@@ -105,9 +111,10 @@ async function buildApp(options: HttpServerOptions, events: EventRoutes): Promis
 /** Builds the HTTP face; it listens when told to. */
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
   const { clock, logger, metrics, log } = options;
-  metrics.observe({ log: () => log.state() });
+  metrics.observe({ log: () => log.state(), subscriptions: () => options.subscriptions.counts() });
   const events = new EventRoutes(options);
-  const app = await buildApp(options, events);
+  const subscriptions = new SubscriptionRoutes(options);
+  const app = await buildApp(options, events, subscriptions);
   const listeners = new Listeners(
     (request, response) => app.routing(request, response),
     clock,
@@ -118,6 +125,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   let closed: Promise<void> | undefined;
   const close = async (): Promise<void> => {
     events.close();
+    subscriptions.close();
     await listeners.close(httpCloseTimeoutMs);
     await app.close();
   };

@@ -151,3 +151,32 @@ test(
     }
   },
 );
+
+test('a subscription whose service is killed passes over nothing that was not told or set aside', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'vmpulse-store-'));
+  const delivered = new Set<number>();
+  try {
+    for (const [round, afterMs] of [150, 320, 510, 240].entries()) {
+      for (const line of await appendAndKill('subscription', directory, round, afterMs)) {
+        delivered.add(Number.parseInt(line, 10));
+      }
+      const store = await SqliteStore.open(directory, { clock: new SystemClock() });
+      const [pager] = await store.loadDocuments('subscription');
+      const letters = await store.loadDocuments('subscription.deadLetter');
+      const { cursor } = (pager?.value ?? { cursor: 0 }) as { cursor: number };
+      const { events } = await store.read({ after: 0, limit: 1_000, types: ['serviceStopped'] });
+      await store.close();
+      // The cursor is never ahead of what a consumer was told.
+      const passed = events.filter(({ seq }) => seq <= cursor);
+      expect(passed.filter(({ seq }) => !delivered.has(seq))).toEqual([]);
+      expect(cursor).toBeGreaterThan(0);
+      const dead = letters.map(({ value }) => (value as { seq: number }).seq);
+      // Older ones have made room.
+      const kept = Math.min(...dead);
+      const refused = passed.map(({ seq }) => seq).filter((seq) => seq % 10 === 0 && seq >= kept);
+      expect(refused.filter((seq) => !dead.includes(seq))).toEqual([]);
+    }
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}, 60_000);

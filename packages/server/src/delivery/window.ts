@@ -1,0 +1,90 @@
+/**
+ * Events in flight to one consumer, in the order they are sent. What was not taken goes back to be sent again with all
+ * that was sent after it: the order stays. Replayed dead letters stand before the others, and hold nothing up.
+ */
+import type { VmEvent } from '@vmpulse/wire';
+
+/** One event in flight. */
+export interface WindowItem {
+  readonly event: VmEvent;
+  /** A dead letter, delivered once more: acknowledged by itself. */
+  readonly isReplay: boolean;
+  state: 'queued' | 'sent' | 'settingAside';
+}
+
+/** Bounded by whoever adds. */
+export class DeliveryWindow {
+  #items: WindowItem[] = [];
+
+  /** Without replays: those are bounded by the dead letters there are. */
+  get size(): number {
+    return this.#items.filter(({ isReplay }) => !isReplay).length;
+  }
+
+  /** Sent and neither acknowledged nor refused. */
+  get inFlight(): number {
+    return this.#items.filter(({ state }) => state === 'sent').length;
+  }
+
+  /** In the order they are to be sent. */
+  get items(): readonly WindowItem[] {
+    return this.#items;
+  }
+
+  /** The oldest that is no replay: the cursor stays before it. */
+  get oldest(): VmEvent | undefined {
+    return this.#items.find(({ isReplay }) => !isReplay)?.event;
+  }
+
+  add(event: VmEvent): void {
+    this.#items.push({ event, isReplay: false, state: 'queued' });
+  }
+
+  /** One that is there already stays as it is. */
+  addReplay(event: VmEvent): void {
+    if (this.#items.some((item) => item.isReplay && item.event.seq === event.seq)) return;
+    const index = this.#items.findIndex(({ isReplay }) => !isReplay);
+    this.#items.splice(index === -1 ? this.#items.length : index, 0, {
+      event,
+      isReplay: true,
+      state: 'queued',
+    });
+  }
+
+  /** The one that was sent under this number and is not done with. */
+  sent(seq: number): WindowItem | undefined {
+    return this.#items.find(({ event, state }) => event.seq === seq && state === 'sent');
+  }
+
+  /**
+   * Takes out what this acknowledges: a replay by its own number, of the others all up to it. Null, and nothing is
+   * taken out, where one of them has not been sent (again).
+   */
+  acknowledge(seq: number): WindowItem[] | null {
+    const replay = this.#items.find(({ event, isReplay }) => isReplay && event.seq === seq);
+    const concerned =
+      replay === undefined
+        ? this.#items.filter(({ event, isReplay }) => !isReplay && event.seq <= seq)
+        : [replay];
+    if (concerned.some(({ state }) => state === 'queued')) return null;
+    const taken = new Set(concerned.filter(({ state }) => state === 'sent'));
+    this.#items = this.#items.filter((item) => !taken.has(item));
+    return [...taken];
+  }
+
+  /** `item` and all that was sent after it is to be sent again. */
+  rewind(item: WindowItem): void {
+    for (const one of this.#items.slice(this.#items.indexOf(item))) {
+      if (one.state === 'sent') one.state = 'queued';
+    }
+  }
+
+  remove(item: WindowItem): void {
+    this.#items = this.#items.filter((one) => one !== item);
+  }
+
+  /** Takes a replay out, whatever its state. */
+  removeReplay(seq: number): void {
+    this.#items = this.#items.filter(({ event, isReplay }) => !isReplay || event.seq !== seq);
+  }
+}
