@@ -3,6 +3,7 @@ import { type IncomingHttpHeaders, type RequestOptions, request as httpRequest }
 import { type Socket, connect } from 'node:net';
 import type { EventDraft, VmEvent } from '@vmpulse/wire';
 import { type Clock, SystemClock } from '../../packages/server/src/clock.ts';
+import { Webhooks } from '../../packages/server/src/delivery/webhooks.ts';
 import { Metrics } from '../../packages/server/src/http/metrics.ts';
 import {
   type HttpServer,
@@ -20,6 +21,7 @@ export const testToken = 'test-token-0123456789-0123456789-abcdef';
 export interface HttpFixture {
   readonly server: HttpServer;
   readonly service: ScriptedMachineService;
+  readonly webhooks: Webhooks;
   readonly log: MemoryEventLog;
   readonly metrics: Metrics;
   readonly port: number;
@@ -41,19 +43,23 @@ export async function startHttp(
   };
   const logger = { info: record, warn: record, error: record } as unknown as HttpServerOptions['logger'];
   const { listen = { port: 0 }, ...rest } = options;
+  const clock = rest.clock ?? new SystemClock();
+  const webhooks = await Webhooks.open({ clock, log, store: log, version: '1.2.3', warn: () => undefined });
+  webhooks.start();
   const server = await createHttpServer({
     service,
+    webhooks,
     log,
     metrics,
     logger,
-    clock: new SystemClock(),
+    clock,
     token: testToken,
     version: '1.2.3',
     ready: () => ({ ready: true, reasons: [] }),
     ...rest,
   });
   const { port } = await server.listen(listen);
-  return { server, service, log, metrics, port: port ?? 0, logged };
+  return { server, service, webhooks, log, metrics, port: port ?? 0, logged };
 }
 
 /** An answer, read whole. */

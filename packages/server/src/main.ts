@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { type Clock, SystemClock } from './clock.ts';
+import { Webhooks } from './delivery/webhooks.ts';
 import { MeasuredLog } from './event/measured-log.ts';
 import {
   createHttpServer,
@@ -34,6 +35,8 @@ export interface ServiceOptions {
   readonly tls?: TlsFiles;
   /** Names under which a proxy reaches it. */
   readonly hostNames?: readonly string[];
+  /** Webhooks reach public addresses only. */
+  readonly webhooksPublicOnly?: boolean;
   readonly logger: Logger;
 }
 
@@ -66,13 +69,14 @@ export async function startService(options: ServiceOptions): Promise<Service> {
   const beganMs = clock.monotonicMs();
   const warn = (message: string, error: unknown): void => logger.warn({ err: error }, message);
   const store = await SqliteStore.open(directory, { clock, warn });
-  const parts: { monitor?: Monitor; server?: VirtualServer; http?: HttpServer } = {};
+  const parts: { monitor?: Monitor; server?: VirtualServer; webhooks?: Webhooks; http?: HttpServer } = {};
   let readiness = notReady('starting', 'The machines are being found again.');
   let stopped: Promise<void> | undefined;
   const stop = async (reason: string): Promise<void> => {
     readiness = notReady('stopping', 'The service is stopping.');
     await parts.server?.stop(reason);
     parts.monitor?.close();
+    await parts.webhooks?.close();
     await parts.http?.close();
     await store.close();
   };
@@ -101,21 +105,17 @@ export async function startService(options: ServiceOptions): Promise<Service> {
       held: () => server.holds.countHeld(),
       log: () => store.state(),
     });
+    const publicOnly = options.webhooksPublicOnly ?? false;
+    const webhooks = await Webhooks.open({ clock, log, store, version, warn, publicOnly });
+    parts.webhooks = webhooks;
     const token = await loadToken(join(directory, 'token'));
     const ready = (): Readiness => readiness;
-    parts.http = await createHttpServer({
-      service: server,
-      log,
-      clock,
-      metrics,
-      token,
-      logger,
-      version,
-      ready,
-    });
+    const face = { service: server, webhooks, log, clock, metrics, token, logger, version, ready };
+    parts.http = await createHttpServer(face);
     const address = await listen(parts.http, options);
     // From here on it tells that it starts, and so it tells how it ends.
     parts.server = server;
+    webhooks.start();
     await server.start();
     readiness = { ready: true, reasons: [] };
     void sayHypervisor(qemu, (detail) => {

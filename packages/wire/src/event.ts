@@ -61,6 +61,12 @@ export const eventTypes: Record<keyof EventDataByType, OriginalNumbers> = {
   holdEnded: {},
   /** The guest went on in another QEMU (live migration): the machine here is off, and its guest did not stop. */
   migratedAway: {},
+  /** A webhook is not told any more: its endpoint answered 410, or an operator disabled it. */
+  webhookDisabled: { server: 3 },
+  /** A webhook's endpoint did not accept an event in all its attempts: it is set aside. */
+  webhookDeadLetter: { server: 3 },
+  /** Events that a webhook had not got yet are no longer kept. */
+  webhookMissed: { server: 3 },
   /** An operation failed; `data.error` says why. */
   taskFailed: { server: 3 },
   /** Events could not be written for a time and some were lost; `data.lost` says how many. */
@@ -135,6 +141,11 @@ export interface EventDataByType {
   holdStarted: { scope: HoldScope; reason: string; until: string };
   holdEnded: { scope: HoldScope; reason: string; how: 'expired' | 'released' | 'replaced'; heldMs: number };
   migratedAway: object;
+  webhookDisabled: { messageId: number; webhook: string; reason: 'gone' | 'operator' };
+  /** `failed` is the seq of the event that is set aside. */
+  webhookDeadLetter: { messageId: number; webhook: string; failed: number; attempts: number; error: string };
+  /** The first and the last seq missed. */
+  webhookMissed: { messageId: number; webhook: string; from: number; to: number };
   taskFailed: { task: string; operation: string; messageId: number; error: ErrorInfo };
   eventsLost: { lost: number; messageId: number; reason: string };
 }
@@ -205,4 +216,7 @@ export const messageIds = {
   eventsLost: 101,
   cohortSilent: 102,
   hostSuspended: 103,
+  webhookDisabled: 120,
+  webhookDeadLetter: 121,
+  webhookMissed: 122,
 } as const;

@@ -9,3 +9,4 @@ export * from './name.ts';
 export * from './schema.ts';
 export * from './states.ts';
 export * from './verdict.ts';
+export * from './webhook.ts';

@@ -48,6 +48,7 @@ import {
 } from './schema-builder.ts';
 import { vmOperations, vmStates } from './states.ts';
 import type { Verdict } from './verdict.ts';
+import { webhookSchemas } from './webhook.ts';
 
 export { stopCauseNames, stopVerdictNames } from './event-schema.ts';
 export type { JsonSchema, NamedSchema } from './schema-builder.ts';
@@ -367,4 +368,5 @@ export const schemas: readonly NamedSchema[] = [
   eventPageSchema,
   problemSchema,
   ...guestSchemas,
+  ...webhookSchemas,
 ];

@@ -10,6 +10,7 @@ import { registerTask } from './task.ts';
 import type { Terminal } from './terminal.ts';
 import { clean, toJson } from './text.ts';
 import { registerVm } from './vm.ts';
+import { registerWebhook } from './webhook.ts';
 
 /** Adds commands that are loaded only when they are needed. */
 export type Registration = (program: Command) => void;
@@ -23,6 +24,7 @@ const clientVerbs: readonly string[] = [
   'hold',
   'holds',
   'release',
+  'webhook',
   'task',
 ];
 
@@ -56,6 +58,7 @@ export async function runProgram(
     registerGuest(program, terminal);
     registerEvents(program, terminal);
     registerHoldCommands(program, terminal);
+    registerWebhook(program, terminal);
     registerTask(program, terminal);
     await program.parseAsync(args, { from: 'user' });
     return exitCodes.ok;

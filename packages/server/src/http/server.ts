@@ -16,6 +16,7 @@ import { HttpError, sendProblem } from './problem.ts';
 import type { HttpServerOptions } from './server-options.ts';
 import { registerServiceRoutes } from './service-routes.ts';
 import { registerVmRoutes } from './vm-routes.ts';
+import { registerWebhookRoutes } from './webhook-routes.ts';
 
 export type { ListenAddress, ListenOptions, TlsFiles } from './listener.ts';
 export type { HttpServerOptions, Readiness } from './server-options.ts';
@@ -96,6 +97,7 @@ async function buildApp(options: HttpServerOptions, events: EventRoutes): Promis
   registerVmRoutes(app, options);
   registerGuestRoutes(app, options);
   registerHoldRoutes(app, options);
+  registerWebhookRoutes(app, options);
   events.register(app);
   refuseOtherMethods(app, methodsByPath);
   await app.ready();
