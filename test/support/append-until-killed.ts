@@ -1,7 +1,8 @@
 /**
  * Run as a process of its own: appends events as fast as it can and tells on stdout, one line each, what it was told is
- * durable, until it is killed. Arguments: `writer` (the writer alone), `store` (all of it) or `holds` (a server that
- * holds machines, see hold-until-killed.ts), directory, round.
+ * durable, until it is killed. Arguments: `writer` (the writer alone), `store` (all of it), `holds` (a server that
+ * holds machines, see hold-until-killed.ts) or `webhooks` (see tell-until-killed.ts), directory, round (of webhooks:
+ * the URL).
  */
 import { writeSync } from 'node:fs';
 import { registerHooks } from 'node:module';
@@ -70,4 +71,10 @@ async function runHolds(): Promise<void> {
   await holdUntilKilled(directory, round, (line) => tell('told', line));
 }
 
-await { store: runStore, writer: runWriter, holds: runHolds }[mode as 'store' | 'writer' | 'holds']();
+async function runWebhooks(): Promise<void> {
+  const { tellUntilKilled } = await import('./tell-until-killed.ts');
+  await tellUntilKilled(directory, round, (seq) => tell(seq, 'durable'));
+}
+
+const modes = { store: runStore, writer: runWriter, holds: runHolds, webhooks: runWebhooks };
+await modes[mode as keyof typeof modes]();

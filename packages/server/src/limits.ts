@@ -230,5 +230,7 @@ export const webhookSecretKeepMs: { readonly usual: number; readonly max: number
 };
 /** Former secrets that sign; past it the oldest signs no more. */
 export const maxWebhookOldSecrets = 3;
-/** How long the end of the service waits for attempts under way, ms; those cut off are made again. */
+/** How long the end of the service waits for what is left to be told, ms; the next start tells the rest. */
 export const webhookCloseTimeoutMs: number = 2_000;
+/** How often it looks meanwhile, ms. */
+export const webhookDrainPollMs = 20;

@@ -3,32 +3,12 @@
  * letters. Each change is put into the ledger; who changes decides when it is written. Times of documents are wall
  * times; in memory they are monotonic, so that no step of the wall clock hurries or holds up an attempt.
  */
-import {
-  type EventDraft,
-  type VmEvent,
-  type WebhookAttempt,
-  type WebhookDeadLetter,
-  type WebhookDisabledReason,
-  type WebhookFilter,
-} from '@vmpulse/wire';
+import { type EventDraft, type VmEvent, type WebhookAttempt, type WebhookDeadLetter } from '@vmpulse/wire';
 import type { Clock } from '../clock.ts';
 import { maxWebhookDeadLetters } from '../limits.ts';
 import { Circuit } from './webhook-circuit.ts';
 import { type WebhookLedger, kinds } from './webhook-ledger.ts';
-
-/** A webhook as stored. */
-export interface WebhookRecord {
-  readonly id: string;
-  readonly name: string;
-  readonly url: string;
-  readonly filter: WebhookFilter;
-  readonly timeoutMs: number;
-  readonly disabled: WebhookDisabledReason | null;
-  readonly createdMs: number;
-  /** The first is the one of now; the others sign until their time (wall, ms). */
-  readonly secrets: readonly { readonly secret: string; readonly untilMs: number | null }[];
-  readonly deadLettersLost: number;
-}
+import type { WebhookRecord } from './webhook-record.ts';
 
 /** How an event stands that was tried. */
 export interface Standing {

@@ -11,23 +11,21 @@
  * tells an event again rather than never.
  */
 import { type VmEvent, messageIds } from '@vmpulse/wire';
-import type { Clock, Timer } from '../clock.ts';
+import type { Timer } from '../clock.ts';
 import type { EventLog } from '../event/log.ts';
 import { type EventStream, openStream } from '../event/outbox.ts';
 import { maxWebhookRetries, webhookCursorSaveMs, webhookPageEvents, webhookRepairMs } from '../limits.ts';
 import type { Waiting, WebhookBook } from './webhook-book.ts';
-import { isAboutWebhooks, passes } from './webhook-filter.ts';
+import { compileFilter, isAboutWebhooks } from './webhook-filter.ts';
+import { type LetterPorts, eventLetter } from './webhook-letter.ts';
 import { lineAttempts, pauseMs } from './webhook-schedule.ts';
 import type { Outcome, WebhookSender } from './webhook-sender.ts';
-import { signedHeaders } from './webhook-signature.ts';
 
 /** What a courier works with. */
-export interface CourierPorts {
-  readonly clock: Clock;
+export interface CourierPorts extends LetterPorts {
   readonly log: EventLog;
   /** 0 to 1, for jitter. */
   readonly random: () => number;
-  readonly userAgent: string;
   readonly warn: (message: string, error: unknown) => void;
   /** The endpoint answered 410. */
   readonly gone: () => void;
@@ -42,6 +40,8 @@ export class WebhookCourier {
   readonly #stopping = new AbortController();
   /** Cuts off the attempt under way. */
   readonly #cutting = new AbortController();
+  /** A change of the filter gets a courier of its own. */
+  readonly #passes: (event: VmEvent) => boolean;
   #line: Waiting[] = [];
   #stream: EventStream | undefined;
   /** The reader waits for events: all up to the stream's cursor is in line or done with. */
@@ -56,6 +56,7 @@ export class WebhookCourier {
     this.#ports = ports;
     this.#book = book;
     this.#sender = sender;
+    this.#passes = compileFilter(book.record.filter, book.record.name);
   }
 
   /** Everything up to here was accepted, did not pass the filter, or is in a list. */
@@ -130,10 +131,7 @@ export class WebhookCourier {
 
   /** Resolves when they are done with. */
   async #queue(events: readonly VmEvent[]): Promise<void> {
-    const { filter, name } = this.#book.record;
-    this.#line = events
-      .filter((event) => passes(event, filter, name))
-      .map((event) => this.#book.waiting(event));
+    this.#line = events.filter(this.#passes).map((event) => this.#book.waiting(event));
     if (this.#line.length === 0) return;
     const drained = new Promise<void>((resolve) => {
       this.#drained = resolve;
@@ -191,22 +189,11 @@ export class WebhookCourier {
   }
 
   async #attempt(waiting: Waiting): Promise<void> {
-    const { clock, userAgent, gone } = this.#ports;
-    const { url, timeoutMs } = this.#book.record;
-    const body = JSON.stringify(waiting.event);
-    const seconds = Math.floor(clock.wallMs() / 1_000);
+    const { clock, gone } = this.#ports;
     this.#lineTurn = this.#line[0] !== waiting;
     waiting.sinceMs ??= Math.trunc(clock.wallMs());
-    const outcome = await this.#sender.send({
-      url,
-      headers: {
-        'user-agent': userAgent,
-        ...signedHeaders(this.#book.secrets(), waiting.event.id, seconds, body),
-      },
-      body,
-      timeoutMs,
-      signal: this.#cutting.signal,
-    });
+    const letter = eventLetter(this.#ports, this.#book, waiting.event, this.#cutting.signal);
+    const outcome = await this.#sender.send(letter);
     // Cut off it counts as never made: it is made again.
     if (outcome.cutOff) return;
     const { at, status, tookMs, error } = outcome;

@@ -3,6 +3,7 @@ import {
   type EventType,
   type ToldVerdict,
   type VmEvent,
+  type VmReference,
   type WebhookFilter,
   eventTypeOf,
   nameKey,
@@ -15,19 +16,25 @@ export function isAboutWebhooks(event: VmEvent): boolean {
   return ownTypes.has(eventTypeOf(event));
 }
 
-/** Does `event` pass the filter of the webhook `name`? What is about itself never does. */
-export function passes(event: VmEvent, filter: WebhookFilter, name: string): boolean {
-  const data = event.data as { webhook?: string; verdict?: ToldVerdict };
-  if (isAboutWebhooks(event) && data.webhook === name) return false;
+/** Does an event pass the filter of the webhook `name`? What is about itself never does. */
+export function compileFilter(filter: WebhookFilter, name: string): (event: VmEvent) => boolean {
   const { types, machines, verdicts } = filter;
-  const type = eventTypeOf(event);
-  if (types !== undefined && !types.includes(type)) return false;
-  if (machines !== undefined && !machines.some((machine) => isMachine(event, machine))) return false;
-  if (verdicts === undefined) return true;
-  return data.verdict === undefined ? types !== undefined : verdicts.includes(data.verdict);
+  const keys = machines === undefined ? undefined : new Set(machines.map((machine) => nameKey(machine)));
+  return (event) => {
+    const { vm, webhook, verdict } = event.data as Subject;
+    if (isAboutWebhooks(event) && webhook === name) return false;
+    if (types !== undefined && !types.includes(eventTypeOf(event))) return false;
+    if (keys !== undefined && !(vm !== undefined && (keys.has(nameKey(vm.name)) || keys.has(vm.id)))) {
+      return false;
+    }
+    if (verdicts === undefined) return true;
+    return verdict === undefined ? types !== undefined : verdicts.includes(verdict);
+  };
 }
 
-function isMachine({ data: { vm } }: VmEvent, machine: string): boolean {
-  if (vm === undefined) return false;
-  return nameKey(vm.name) === nameKey(machine) || vm.id === machine.toLowerCase();
+/** What of an event's data a filter looks at. */
+interface Subject {
+  readonly vm?: VmReference;
+  readonly webhook?: string;
+  readonly verdict?: ToldVerdict;
 }

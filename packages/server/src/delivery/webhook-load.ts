@@ -1,8 +1,9 @@
 /** Webhooks as they are found in the store. */
 import type { WebhookDeadLetter } from '@vmpulse/wire';
 import type { DocumentStore } from '../machine-record.ts';
-import type { StoredCursor, StoredRetry, StoredWebhook, WebhookRecord } from './webhook-book.ts';
+import type { StoredCursor, StoredRetry, StoredWebhook } from './webhook-book.ts';
 import { kinds } from './webhook-ledger.ts';
+import type { WebhookRecord } from './webhook-record.ts';
 
 /** Every webhook with its cursor and its lists. */
 export async function loadWebhooks(store: DocumentStore): Promise<StoredWebhook[]> {

@@ -109,6 +109,7 @@ describe('a webhook', () => {
     verify(fresh.secret, endpoint.received[1] as Received);
     expect(() => verify(old.secret, endpoint.received[1] as Received)).toThrow();
     expect(webhooks.get('pager').oldSecretUntil).toBeNull();
+    await eventually('the end', () => webhooks.get('pager').lag === 0);
   });
 
   it('is told only what its filter lets through, and its cursor goes past the rest', async () => {

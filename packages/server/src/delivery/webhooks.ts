@@ -1,5 +1,4 @@
 /** All webhooks of a server: a book and, while enabled, a courier for each. */
-import { randomUUID } from 'node:crypto';
 import {
   VmError,
   type WebhookDeadLetter,
@@ -11,23 +10,18 @@ import {
 } from '@vmpulse/wire';
 import type { Clock } from '../clock.ts';
 import type { EventLog } from '../event/log.ts';
-import {
-  maxWebhookOldSecrets,
-  maxWebhookRetries,
-  maxWebhooks,
-  webhookCloseTimeoutMs,
-  webhookTestTimeoutMs,
-} from '../limits.ts';
+import { maxWebhookRetries, maxWebhooks, webhookCloseTimeoutMs, webhookDrainPollMs } from '../limits.ts';
 import type { DocumentStore } from '../machine-record.ts';
 import type { WebhookService } from './hook-service.ts';
 import { Lookups, type ResolveAll } from './webhook-address.ts';
-import { WebhookBook, type WebhookRecord } from './webhook-book.ts';
+import { WebhookBook } from './webhook-book.ts';
 import { WebhookCourier } from './webhook-courier.ts';
 import { describeWebhook } from './webhook-info.ts';
 import { WebhookLedger } from './webhook-ledger.ts';
+import { testLetter } from './webhook-letter.ts';
+import { type WebhookRecord, newRecord, rotated } from './webhook-record.ts';
 import { checkWebhookChange, checkWebhookRequest, checkWebhookRotation } from './webhook-request.ts';
 import { WebhookSender } from './webhook-sender.ts';
-import { signedHeaders } from './webhook-signature.ts';
 import { loadWebhooks } from './webhook-load.ts';
 
 /** What the webhooks work with. */
@@ -49,6 +43,8 @@ interface Hook {
   readonly book: WebhookBook;
   sender: WebhookSender;
   courier: WebhookCourier | undefined;
+  /** One test at a time, so that tests leave a connection to what is delivered. */
+  isTesting: boolean;
   /** Changes of one webhook are made one after the other. */
   queue: Promise<unknown>;
 }
@@ -90,13 +86,14 @@ export class Webhooks implements WebhookService {
     for (const hook of this.#hooks.values()) if (hook !== null) this.#startCourier(hook);
   }
 
-  /** Lets attempts under way end for a short time; then nothing is sent any more. Idempotent. */
+  /** Lets endpoints that answer have the rest for a short time; then nothing is sent any more. Idempotent. */
   async close(): Promise<void> {
     this.#phase = 'closed';
     await Promise.all(
       [...this.#hooks.values()].map(async (hook) => {
         if (hook === null) return;
-        await hook.courier?.stop(webhookCloseTimeoutMs);
+        await this.#letDrain(hook);
+        await hook.courier?.stop(0);
         hook.sender.close();
         await hook.book.ledger
           .flush()
@@ -118,9 +115,11 @@ export class Webhooks implements WebhookService {
   async create(request: object): Promise<WebhookInfo & WebhookSecret> {
     const { clock, log } = this.#ports;
     const { lastSeq } = log.state();
-    const { name, url, filter, timeoutMs, secret, after } = checkWebhookRequest(request, lastSeq);
+    const checked = checkWebhookRequest(request, lastSeq);
+    const { name, url, secret, after } = checked;
     this.#requireAllowed(url);
     this.#requireOpen();
+    this.#requireWritable();
     const key = name.toLowerCase();
     if (this.#hooks.has(key)) {
       throw new VmError('E_ALREADY_EXISTS', `There is a webhook '${name}'; choose another name.`, {
@@ -130,17 +129,7 @@ export class Webhooks implements WebhookService {
     if (this.#hooks.size >= maxWebhooks) {
       throw new VmError('VM_E_OUT_OF_RESOURCE', `There are ${maxWebhooks} webhooks; delete one first.`);
     }
-    const record: WebhookRecord = {
-      id: randomUUID(),
-      name,
-      url,
-      filter,
-      timeoutMs,
-      disabled: null,
-      createdMs: Math.trunc(clock.wallMs()),
-      secrets: [{ secret, untilMs: null }],
-      deadLettersLost: 0,
-    };
+    const record = newRecord(checked, Math.trunc(clock.wallMs()));
     const cursor = { cursor: after ?? lastSeq, head: null };
     const book = new WebhookBook(clock, this.#ledger(), { record, cursor, retries: [], deadLetters: [] });
     book.record = record;
@@ -194,28 +183,25 @@ export class Webhooks implements WebhookService {
   }
 
   async test(name: string): Promise<WebhookTest> {
-    const { book, sender } = this.#find(name);
-    const { clock, log } = this.#ports;
+    const hook = this.#find(name);
     this.#requireOpen();
-    const { url, timeoutMs, name: webhook } = book.record;
-    const id = `test-${randomUUID()}`;
-    const body = JSON.stringify({
-      specversion: '1.0',
-      id,
-      source: `/v1/server/${log.serverId}`,
-      type: 'io.vmpulse.webhookTest',
-      time: new Date(clock.wallMs()).toISOString(),
-      datacontenttype: 'application/json',
-      data: { webhook },
-    });
-    const seconds = Math.floor(clock.wallMs() / 1_000);
-    const { accepted, at, status, tookMs, error, answer } = await sender.send({
-      url,
-      headers: { 'user-agent': this.#userAgent, ...signedHeaders(book.secrets(), id, seconds, body) },
-      body,
-      timeoutMs: Math.min(timeoutMs, webhookTestTimeoutMs),
-      signal: new AbortController().signal,
-    });
+    if (hook.isTesting) {
+      const detail = `A test of '${hook.book.record.name}' is under way; wait for its end.`;
+      throw new VmError('VMPULSE_E_OPERATION_IN_PROGRESS', detail);
+    }
+    hook.isTesting = true;
+    try {
+      return await this.#sendTest(hook);
+    } finally {
+      hook.isTesting = false;
+    }
+  }
+
+  async #sendTest({ book, sender }: Hook): Promise<WebhookTest> {
+    const { clock, log } = this.#ports;
+    const ports = { clock, userAgent: this.#userAgent };
+    const outcome = await sender.send(testLetter(ports, book, log.serverId));
+    const { accepted, at, status, tookMs, error, answer } = outcome;
     return { accepted, at, status, tookMs, error, answer };
   }
 
@@ -224,12 +210,7 @@ export class Webhooks implements WebhookService {
     return this.#exclusively(hook, async () => {
       const { secret, keepMs } = checkWebhookRotation(request);
       const nowMs = Math.trunc(this.#ports.clock.wallMs());
-      const { record } = hook.book;
-      const old = record.secrets
-        .map((one) => ({ secret: one.secret, untilMs: Math.min(one.untilMs ?? Infinity, nowMs + keepMs) }))
-        .filter(({ untilMs }) => untilMs > nowMs)
-        .slice(0, maxWebhookOldSecrets);
-      await this.#store(hook, { ...record, secrets: [{ secret, untilMs: null }, ...old] });
+      await this.#store(hook, rotated(hook.book.record, secret, keepMs, nowMs));
       return { ...this.#info(hook), secret };
     });
   }
@@ -269,6 +250,17 @@ export class Webhooks implements WebhookService {
     });
   }
 
+  /** That the service stops is an event too. */
+  async #letDrain(hook: Hook): Promise<void> {
+    const { clock } = this.#ports;
+    const endMs = clock.monotonicMs() + webhookCloseTimeoutMs;
+    for (;;) {
+      const { enabled, lag, failuresInARow } = this.#info(hook);
+      if (!enabled || lag === 0 || failuresInARow > 0 || clock.monotonicMs() >= endMs) return;
+      await clock.sleep(webhookDrainPollMs);
+    }
+  }
+
   /** The oldest first. Errors: VMPULSE_E_NOT_FOUND. */
   #letters({ book }: Hook, seq: number | undefined): WebhookDeadLetter[] {
     if (seq === undefined) return this.deadLetters(book.record.name);
@@ -284,7 +276,7 @@ export class Webhooks implements WebhookService {
 
   #hook(book: WebhookBook): Hook {
     const sender = new WebhookSender(this.#ports.clock, this.#lookups);
-    return { book, sender, courier: undefined, queue: Promise.resolve() };
+    return { book, sender, courier: undefined, isTesting: false, queue: Promise.resolve() };
   }
 
   #startCourier(hook: Hook): void {
@@ -348,9 +340,11 @@ export class Webhooks implements WebhookService {
 
   async #exclusively<T>(hook: Hook, work: () => Promise<T>): Promise<T> {
     this.#requireOpen();
+    this.#requireWritable();
     const turn = hook.queue.then(async () => {
-      // It may have been deleted, or the service stopped, while this waited.
-      this.#find(hook.book.record.name);
+      // It may have been deleted (and another one made under its name), or the service stopped, while this waited.
+      const { name } = hook.book.record;
+      if (this.#find(name) !== hook) throw this.#unknown(name);
       this.#requireOpen();
       return work();
     });
@@ -361,6 +355,13 @@ export class Webhooks implements WebhookService {
   #requireOpen(): void {
     if (this.#phase !== 'closed') return;
     throw new VmError('VM_E_APP_SHUTTING_DOWN', 'The service is stopping; ask again when it is back.');
+  }
+
+  #requireWritable(): void {
+    const { writable, error } = this.#ports.log.state();
+    if (writable) return;
+    const detail = `Nothing can be written now (${error ?? 'unknown'}); mend that and ask again.`;
+    throw new VmError('VMPULSE_E_LOG_UNAVAILABLE', detail);
   }
 
   /** Errors: E_ACCESSDENIED for a literal private address where those are forbidden. */
@@ -378,8 +379,12 @@ export class Webhooks implements WebhookService {
   #find(name: string): Hook {
     const hook = this.#hooks.get(name.toLowerCase());
     if (hook !== undefined && hook !== null) return hook;
+    throw this.#unknown(name);
+  }
+
+  #unknown(name: string): VmError {
     const shown = name.slice(0, 64);
-    throw new VmError('VMPULSE_E_NOT_FOUND', `There is no webhook '${shown}'; see vmpulse webhook list.`);
+    return new VmError('VMPULSE_E_NOT_FOUND', `There is no webhook '${shown}'; see vmpulse webhook list.`);
   }
 
   #info({ book, courier }: Hook): WebhookInfo {
