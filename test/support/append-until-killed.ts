@@ -2,6 +2,8 @@
  * Run as a process of its own: appends events as fast as it can and tells on stdout, one line each, what it was told is
  * durable, until it is killed. Arguments: `writer` (the writer alone), `store` (all of it), `holds` (a server that
  * holds machines, see hold-until-killed.ts) or `subscription` (see consume-until-killed.ts), directory, round.
+ * holds machines, see hold-until-killed.ts) or `webhooks` (see tell-until-killed.ts), directory, round (of webhooks:
+ * the URL).
  */
 import { writeSync } from 'node:fs';
 import { registerHooks } from 'node:module';
@@ -75,5 +77,16 @@ async function runSubscription(): Promise<void> {
   await consumeUntilKilled(directory, (seq) => tell(seq, 'delivered'));
 }
 
-const modes = { store: runStore, writer: runWriter, holds: runHolds, subscription: runSubscription };
+async function runWebhooks(): Promise<void> {
+  const { tellUntilKilled } = await import('./tell-until-killed.ts');
+  await tellUntilKilled(directory, round, (seq) => tell(seq, 'durable'));
+}
+
+const modes = {
+  store: runStore,
+  writer: runWriter,
+  holds: runHolds,
+  subscription: runSubscription,
+  webhooks: runWebhooks,
+};
 await modes[mode as keyof typeof modes]();

@@ -4,6 +4,7 @@ import { type Socket, connect } from 'node:net';
 import type { EventDraft, VmEvent } from '@vmpulse/wire';
 import { type Clock, SystemClock } from '../../packages/server/src/clock.ts';
 import { Subscriptions } from '../../packages/server/src/delivery/subscriptions.ts';
+import { Webhooks } from '../../packages/server/src/delivery/webhooks.ts';
 import { Metrics } from '../../packages/server/src/http/metrics.ts';
 import {
   type HttpServer,
@@ -21,6 +22,7 @@ export const testToken = 'test-token-0123456789-0123456789-abcdef';
 export interface HttpFixture {
   readonly server: HttpServer;
   readonly service: ScriptedMachineService;
+  readonly webhooks: Webhooks;
   readonly log: MemoryEventLog;
   readonly metrics: Metrics;
   readonly subscriptions: Subscriptions;
@@ -52,8 +54,11 @@ export async function startHttp(
   // Random pauses are whole: a test sees their bound.
   const subscriptions = new Subscriptions({ clock, log, store: log, warn, random: () => 0 });
   await subscriptions.load();
+  const webhooks = await Webhooks.open({ clock, log, store: log, version: '1.2.3', warn: () => undefined });
+  webhooks.start();
   const server = await createHttpServer({
     service,
+    webhooks,
     log,
     metrics,
     logger,
@@ -65,7 +70,7 @@ export async function startHttp(
     ...rest,
   });
   const { port } = await server.listen(listen);
-  return { server, service, log, metrics, subscriptions, port: port ?? 0, logged };
+  return { server, service, webhooks, log, metrics, subscriptions, port: port ?? 0, logged };
 }
 
 /** An answer, read whole. */

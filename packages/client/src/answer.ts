@@ -15,6 +15,10 @@ import {
   type VmEvent,
   type VmInfo,
   VmError,
+  type WebhookDeadLetter,
+  type WebhookInfo,
+  type WebhookSecret,
+  type WebhookTest,
   eventTypePrefix,
   vmStates,
 } from '@vmpulse/wire';
@@ -79,6 +83,50 @@ export function readHoldInfo(value: unknown): HoldInfo {
     (value['vm'] === undefined || isObject(value['vm']));
   if (!good) throw unexpected('hold');
   return value as unknown as HoldInfo;
+}
+
+/** One webhook. */
+export function readWebhookInfo(value: unknown): WebhookInfo {
+  const good =
+    isObject(value) &&
+    typeof value['name'] === 'string' &&
+    typeof value['url'] === 'string' &&
+    typeof value['enabled'] === 'boolean' &&
+    isSeq(value['cursor']) &&
+    isObject(value['filter']);
+  if (!good) throw unexpected('webhook');
+  return value as unknown as WebhookInfo;
+}
+
+/** One webhook with its new secret. */
+export function readWebhookSecret(value: unknown): WebhookInfo & WebhookSecret {
+  const info = readWebhookInfo(value);
+  if (typeof (info as { secret?: unknown }).secret !== 'string') throw unexpected('webhook with its secret');
+  return info as WebhookInfo & WebhookSecret;
+}
+
+/** How a test went. */
+export function readWebhookTest(value: unknown): WebhookTest {
+  if (!isObject(value) || typeof value['accepted'] !== 'boolean' || typeof value['tookMs'] !== 'number') {
+    throw unexpected('result of a test');
+  }
+  return value as unknown as WebhookTest;
+}
+
+/** One dead letter. */
+export function readWebhookDeadLetter(value: unknown): WebhookDeadLetter {
+  if (!isObject(value) || !isSeq(value['seq']) || typeof value['error'] !== 'string') {
+    throw unexpected('dead letter');
+  }
+  readEvent(value['event']);
+  return value as unknown as WebhookDeadLetter;
+}
+
+/** How many dead letters. */
+export function readWebhookCount(value: unknown): number {
+  const count = isObject(value) ? value['count'] : undefined;
+  if (!isSeq(count)) throw unexpected('number of dead letters');
+  return count;
 }
 
 function isOutput(value: unknown): boolean {

@@ -10,4 +10,5 @@ export { type FetchFunction, type RequestOptions } from './transport.ts';
 export { type ConfigurationValue, VirtualMachine } from './virtual-machine.ts';
 export { type ConnectOptions } from './open-link.ts';
 export { type EventsOptions, type ListEventsOptions, VirtualServer } from './virtual-server.ts';
+export { type WebhookWithSecret, Webhooks } from './webhook.ts';
 export * from '@vmpulse/wire';

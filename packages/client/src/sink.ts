@@ -31,7 +31,10 @@ type LoggedEventType =
   | 'cohortSilent'
   | 'hostSuspended'
   | 'deliverySetAside'
-  | 'subscriptionLostPlace';
+  | 'subscriptionLostPlace'
+  | 'webhookDisabled'
+  | 'webhookDeadLetter'
+  | 'webhookMissed';
 
 /**
  * `IVMVirtualServerEvents`, and what vmpulse tells besides. `virtualMachineConfig` is the machine's name. All methods
@@ -137,6 +140,15 @@ export const serverRoutes: Routes<VirtualServerSink> = {
     sink.onServiceEvent?.(event.data.messageId, event),
   ),
   taskFailed: route<Server, 'taskFailed'>('taskFailed', 'onEventLogged', (sink, event) =>
+    sink.onEventLogged?.(event.data.messageId, event),
+  ),
+  webhookDisabled: route<Server, 'webhookDisabled'>('webhookDisabled', 'onEventLogged', (sink, event) =>
+    sink.onEventLogged?.(event.data.messageId, event),
+  ),
+  webhookDeadLetter: route<Server, 'webhookDeadLetter'>('webhookDeadLetter', 'onEventLogged', (sink, event) =>
+    sink.onEventLogged?.(event.data.messageId, event),
+  ),
+  webhookMissed: route<Server, 'webhookMissed'>('webhookMissed', 'onEventLogged', (sink, event) =>
     sink.onEventLogged?.(event.data.messageId, event),
   ),
   eventsLost: route<Server, 'eventsLost'>('eventsLost', 'onEventLogged', (sink, event) =>

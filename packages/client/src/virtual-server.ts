@@ -23,6 +23,7 @@ import { type Gap, Subscription } from './subscription.ts';
 import { Task } from './task.ts';
 import type { FetchFunction, RequestOptions } from './transport.ts';
 import { VirtualMachine } from './virtual-machine.ts';
+import { Webhooks } from './webhook.ts';
 
 /** Which events to list. */
 export interface ListEventsOptions extends RequestOptions {
@@ -142,6 +143,11 @@ export class VirtualServer {
   /** Ends the hold on all machines; holds of single machines go on. Errors: VMPULSE_E_NOT_FOUND when there is none. */
   async release(options: RequestOptions = {}): Promise<void> {
     await this.#link.request('DELETE', '/v1/holds', options);
+  }
+
+  /** Its webhooks: create, test, replay, ... */
+  get webhooks(): Webhooks {
+    return new Webhooks(this.#link);
   }
 
   /** Tasks under way and those that ended lately. */

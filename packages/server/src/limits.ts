@@ -198,3 +198,59 @@ export const redeliveryMs: { readonly first: number; readonly longest: number } 
 };
 /** Pause before a subscription reads on when the log could not be read. */
 export const subscriptionReadRetryMs: number = 1_000;
+// Webhooks (delivery/webhook*.ts).
+
+/** Webhooks of one server. Each takes at most one attempt's socket and the two lists below. */
+export const maxWebhooks = 100;
+/** Longest URL of a webhook, characters. */
+export const maxWebhookUrlLength: number = 2_048;
+/** Machines that one webhook's filter names. */
+export const maxWebhookMachines: number = 1_000;
+/** Deadline of one attempt: shortest, default and longest, ms; the specification recommends 15 to 30 s. */
+export const webhookTimeoutMs: { readonly min: number; readonly usual: number; readonly max: number } = {
+  min: 1_000,
+  usual: 15_000,
+  max: 30_000,
+};
+/** Longest a test waits, ms: below what an answer of ours may take. */
+export const webhookTestTimeoutMs: number = 20_000;
+/** What is read of an answer's body, bytes; then the connection is closed. */
+export const maxWebhookAnswerBytes: number = 64 * 1024;
+/** How long an answer's body may take after its head, ms: the head says it all. */
+export const webhookBodyTimeoutMs: number = 2_000;
+/** What a test tells of the answer's body, bytes. */
+export const webhookAnswerExcerptBytes: number = 1_024;
+/** Connections of one webhook: one that delivers, and one for tests. */
+export const maxWebhookSockets = 2;
+/** Names looked up at once: each takes a thread of the four that files are read with too. */
+export const maxWebhookLookups = 2;
+/** Events of one webhook that are tried again beside the line. At the bound the line itself waits. */
+export const maxWebhookRetries = 200;
+/** Dead letters of one webhook; past it the oldest is lost and counted. */
+export const maxWebhookDeadLetters = 200;
+/** Events of one webhook's line read ahead. */
+export const webhookPageEvents = 64;
+/** Failed attempts in a row that open the circuit. */
+export const webhookCircuitFailures = 5;
+/** While the circuit is open: the first and the longest pause between attempts, ms; it doubles. */
+export const webhookProbeMs: { readonly first: number; readonly longest: number } = {
+  first: 30_000,
+  longest: 600_000,
+};
+/** Longest Retry-After that is honoured, ms; the endpoint asked for it, so the line waits as well. */
+export const maxWebhookRetryAfterMs: number = 3_600_000;
+/** How often a cursor that moved without a delivery (filtered events) is stored, ms. */
+export const webhookCursorSaveMs: number = 60_000;
+/** Pause after a write or a read of the log failed, ms. */
+export const webhookRepairMs: number = 5_000;
+/** How long a former secret signs too unless asked otherwise, and at most, ms. */
+export const webhookSecretKeepMs: { readonly usual: number; readonly max: number } = {
+  usual: 24 * 3_600_000,
+  max: 7 * 24 * 3_600_000,
+};
+/** Former secrets that sign; past it the oldest signs no more. */
+export const maxWebhookOldSecrets = 3;
+/** How long the end of the service waits for what is left to be told, ms; the next start tells the rest. */
+export const webhookCloseTimeoutMs: number = 2_000;
+/** How often it looks meanwhile, ms. */
+export const webhookDrainPollMs = 20;

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { type Clock, SystemClock } from './clock.ts';
 import { Subscriptions } from './delivery/subscriptions.ts';
+import { Webhooks } from './delivery/webhooks.ts';
 import { MeasuredLog } from './event/measured-log.ts';
 import {
   createHttpServer,
@@ -35,6 +36,8 @@ export interface ServiceOptions {
   readonly tls?: TlsFiles;
   /** Names under which a proxy reaches it. */
   readonly hostNames?: readonly string[];
+  /** Webhooks reach public addresses only. */
+  readonly webhooksPublicOnly?: boolean;
   readonly logger: Logger;
 }
 
@@ -52,6 +55,7 @@ interface Parts {
   monitor?: Monitor;
   server?: VirtualServer;
   subscriptions?: Subscriptions;
+  webhooks?: Webhooks;
   http?: HttpServer;
 }
 
@@ -82,6 +86,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     readiness = notReady('stopping', 'The service is stopping.');
     await parts.server?.stop(reason);
     parts.monitor?.close();
+    await parts.webhooks?.close();
     await parts.http?.close();
     await parts.subscriptions?.close();
     await store.close();
@@ -105,27 +110,29 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     });
     // Before anyone can ask, so that a machine that is known is never answered with "unknown".
     await server.load();
-    const subscriptions = new Subscriptions({ clock, log, store, warn });
-    await subscriptions.load();
-    parts.subscriptions = subscriptions;
+    const delivery = await openDelivery(options, { clock, log, store, warn });
+    Object.assign(parts, delivery);
     observeServer(metrics, server, store);
     const token = await loadToken(join(directory, 'token'));
     const ready = (): Readiness => readiness;
-    parts.http = await createHttpServer({
+    const face = {
       service: server,
-      log,
       subscriptions,
+      webhooks,
+      log,
       clock,
       metrics,
       token,
       logger,
       version,
       ready,
-    });
+    };
+    parts.http = await createHttpServer(face);
     const address = await listen(parts.http, options);
     // From here on it tells that it starts, and so it tells how it ends.
     parts.server = server;
     await server.start();
+    webhooks.start();
     readiness = { ready: true, reasons: [] };
     void sayHypervisor(qemu, (detail) => {
       if (stopped === undefined) readiness = notReady('hypervisorUnavailable', detail);

@@ -208,6 +208,24 @@ const dataSchemas: Record<EventType, JsonSchema> = {
     },
     {},
   ),
+  webhookDisabled: objectOf<EventDataByType['webhookDisabled']>(
+    { messageId, webhook: text(), reason: oneOf(['gone', 'operator']) },
+    {},
+  ),
+  webhookDeadLetter: objectOf<EventDataByType['webhookDeadLetter']>(
+    {
+      messageId,
+      webhook: text(),
+      failed: number('seq of the event that is set aside.'),
+      attempts: number(),
+      error: text('Why the last attempt failed.'),
+    },
+    {},
+  ),
+  webhookMissed: objectOf<EventDataByType['webhookMissed']>(
+    { messageId, webhook: text(), from: number('First seq missed.'), to: number('Last seq missed.') },
+    {},
+  ),
   taskFailed: objectOf<EventDataByType['taskFailed']>(
     { task: text('Id of the task.'), operation: text(), messageId, error: refer('ErrorInfo') },
     {},

@@ -65,6 +65,12 @@ export const eventTypes: Record<keyof EventDataByType, OriginalNumbers> = {
   deliverySetAside: { server: 3 },
   /** Events that a subscription had not acknowledged are no longer kept; it goes on behind them. */
   subscriptionLostPlace: { server: 3 },
+  /** A webhook is not told any more: its endpoint answered 410, or an operator disabled it. */
+  webhookDisabled: { server: 3 },
+  /** A webhook's endpoint did not accept an event in all its attempts: it is set aside. */
+  webhookDeadLetter: { server: 3 },
+  /** Events that a webhook had not got yet are no longer kept. */
+  webhookMissed: { server: 3 },
   /** An operation failed; `data.error` says why. */
   taskFailed: { server: 3 },
   /** Events could not be written for a time and some were lost; `data.lost` says how many. */
@@ -153,6 +159,11 @@ export interface EventDataByType {
   };
   /** From `from` to `to` were missed. */
   subscriptionLostPlace: { messageId: number; subscription: string; from: number; to: number };
+  webhookDisabled: { messageId: number; webhook: string; reason: 'gone' | 'operator' };
+  /** `failed` is the seq of the event that is set aside. */
+  webhookDeadLetter: { messageId: number; webhook: string; failed: number; attempts: number; error: string };
+  /** The first and the last seq missed. */
+  webhookMissed: { messageId: number; webhook: string; from: number; to: number };
   taskFailed: { task: string; operation: string; messageId: number; error: ErrorInfo };
   eventsLost: { lost: number; messageId: number; reason: string };
 }
@@ -225,4 +236,7 @@ export const messageIds = {
   hostSuspended: 103,
   deliverySetAside: 110,
   subscriptionLostPlace: 111,
+  webhookDisabled: 120,
+  webhookDeadLetter: 121,
+  webhookMissed: 122,
 } as const;

@@ -10,3 +10,4 @@ export * from './schema.ts';
 export * from './states.ts';
 export * from './subscription.ts';
 export * from './verdict.ts';
+export * from './webhook.ts';

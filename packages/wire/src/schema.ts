@@ -49,6 +49,7 @@ import {
 import { vmOperations, vmStates } from './states.ts';
 import { subscriptionSchemas } from './subscription.ts';
 import type { Verdict } from './verdict.ts';
+import { webhookSchemas } from './webhook.ts';
 
 export { stopCauseNames, stopVerdictNames } from './event-schema.ts';
 export type { JsonSchema, NamedSchema } from './schema-builder.ts';
@@ -369,4 +370,5 @@ export const schemas: readonly NamedSchema[] = [
   problemSchema,
   ...guestSchemas,
   ...subscriptionSchemas,
+  ...webhookSchemas,
 ];

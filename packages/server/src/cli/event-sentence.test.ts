@@ -27,6 +27,25 @@ const rows: Row[] = [
   [{ type: 'vmCreated', data: { hypervisor: 'qemu' } }, 'created (qemu)'],
   [{ type: 'vmDeleted', data: {} }, 'deleted'],
   [
+    { type: 'webhookDisabled', data: { messageId: 120, webhook: 'pager', reason: 'gone' } },
+    'webhook pager is disabled (its endpoint answered 410 Gone)',
+  ],
+  [
+    { type: 'webhookDisabled', data: { messageId: 120, webhook: 'pager', reason: 'operator' } },
+    'webhook pager is disabled by an operator',
+  ],
+  [
+    {
+      type: 'webhookDeadLetter',
+      data: { messageId: 121, webhook: 'pager', failed: 7, attempts: 10, error: 'answered 500' },
+    },
+    'webhook pager did not take #7 in 10 attempts, and it is set aside: answered 500',
+  ],
+  [
+    { type: 'webhookMissed', data: { messageId: 122, webhook: 'pager', from: 1, to: 3 } },
+    'webhook pager missed #1 to #3: no longer kept',
+  ],
+  [
     { type: 'configurationChanged', data: { key: 'memoryMiB', value: 1024, effective: 'nextStart' } },
     'memoryMiB is now 1024 at its next start',
   ],

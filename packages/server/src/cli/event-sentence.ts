@@ -120,6 +120,11 @@ const phrases: Phrases = {
   },
   subscriptionLostPlace: ({ subscription, from, to }) =>
     `subscription '${subscription}' lost its place: events #${from} to #${to} are no longer kept`,
+  webhookDisabled: ({ webhook, reason }) =>
+    `webhook ${webhook} is disabled ${reason === 'gone' ? '(its endpoint answered 410 Gone)' : 'by an operator'}`,
+  webhookDeadLetter: ({ webhook, failed, attempts, error }) =>
+    `webhook ${webhook} did not take #${failed} in ${attempts} attempts, and it is set aside: ${error}`,
+  webhookMissed: ({ webhook, from, to }) => `webhook ${webhook} missed #${from} to #${to}: no longer kept`,
   migratedAway: () => 'goes on in another QEMU: it was migrated away, and did not stop',
   visibilityLost: (data) => withReasons(`cannot be judged: ${data.reason}`, describeEvidence(data.evidence)),
   visibilityRegained: (data) => `can be judged again after ${formatDuration(data.outageMs)}`,
@@ -148,6 +153,9 @@ const colors: Partial<Record<EventType, Color>> = {
   deliverySetAside: 'red',
   subscriptionLostPlace: 'red',
   eventsLost: 'red',
+  webhookDeadLetter: 'red',
+  webhookMissed: 'red',
+  webhookDisabled: 'yellow',
   heartbeatResumed: 'green',
   heartbeatStarted: 'green',
   additionsStopped: 'yellow',

@@ -11,6 +11,7 @@ import { registerTask } from './task.ts';
 import type { Terminal } from './terminal.ts';
 import { clean, toJson } from './text.ts';
 import { registerVm } from './vm.ts';
+import { registerWebhook } from './webhook.ts';
 
 /** Adds commands that are loaded only when they are needed. */
 export type Registration = (program: Command) => void;
@@ -25,6 +26,7 @@ const clientVerbs: readonly string[] = [
   'holds',
   'release',
   'subscription',
+  'webhook',
   'task',
 ];
 
@@ -59,6 +61,7 @@ export async function runProgram(
     registerEvents(program, terminal);
     registerHoldCommands(program, terminal);
     registerSubscription(program, terminal);
+    registerWebhook(program, terminal);
     registerTask(program, terminal);
     await program.parseAsync(args, { from: 'user' });
     return exitCodes.ok;

@@ -18,6 +18,7 @@ interface ServeFlags {
   tlsCert?: string;
   tlsKey?: string;
   hostName?: string[];
+  webhooksPublicOnly?: boolean;
   logLevel: string;
 }
 
@@ -31,6 +32,7 @@ export function registerServe(program: Command): void {
     .option('--tls-cert <file>', 'certificate with its chain, PEM')
     .option('--tls-key <file>', 'key of the certificate, PEM')
     .option('--host-name <name...>', 'further names under which a proxy reaches this server')
+    .option('--webhooks-public-only', 'webhooks reach public addresses only, whatever their names resolve to')
     .option('--log-level <level>', 'trace, debug, info, warn, error or silent', 'info')
     .addHelpText('after', '\nExample:\n  vmpulse serve --data /var/lib/vmpulse --listen 127.0.0.1:7410')
     .action(async (flags: ServeFlags) => {
@@ -58,6 +60,7 @@ export function serviceOptions(flags: ServeFlags, logger: Logger): ServiceOption
     listen: parseListen(flags.listen),
     ...(tlsCert === undefined || tlsKey === undefined ? {} : { tls: { certFile: tlsCert, keyFile: tlsKey } }),
     ...(hostName === undefined ? {} : { hostNames: hostName }),
+    ...(flags.webhooksPublicOnly === true ? { webhooksPublicOnly: true } : {}),
     logger,
   };
 }

@@ -3,6 +3,7 @@ import { VmError } from '@vmpulse/wire';
 import type { Logger } from 'pino';
 import { type Clock, withDeadline } from '../clock.ts';
 import type { Subscriptions } from '../delivery/subscriptions.ts';
+import type { WebhookService } from '../delivery/hook-service.ts';
 import type { EventLog } from '../event/log.ts';
 import type { MachineService } from '../vm/machine-service.ts';
 import { httpAnswerTimeoutMs } from '../limits.ts';
@@ -23,6 +24,7 @@ export interface Readiness {
 /** What the HTTP face is made from. */
 export interface HttpServerOptions {
   readonly service: MachineService;
+  readonly webhooks: WebhookService;
   readonly log: EventLog;
   readonly subscriptions: Subscriptions;
   readonly clock: Clock;

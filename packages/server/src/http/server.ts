@@ -17,6 +17,7 @@ import type { HttpServerOptions } from './server-options.ts';
 import { registerServiceRoutes } from './service-routes.ts';
 import { SubscriptionRoutes } from './subscription-routes.ts';
 import { registerVmRoutes } from './vm-routes.ts';
+import { registerWebhookRoutes } from './webhook-routes.ts';
 
 export type { ListenAddress, ListenOptions, TlsFiles } from './listener.ts';
 export type { HttpServerOptions, Readiness } from './server-options.ts';
@@ -101,6 +102,7 @@ async function buildApp(
   registerVmRoutes(app, options);
   registerGuestRoutes(app, options);
   registerHoldRoutes(app, options);
+  registerWebhookRoutes(app, options);
   events.register(app);
   subscriptions.register(app);
   refuseOtherMethods(app, methodsByPath);

@@ -1,0 +1,194 @@
+import { type AddressInfo, type Socket, createServer } from 'node:net';
+import { afterEach, describe, expect, it } from 'vitest';
+import { makeCertificate } from '../../../../test/support/certificate.ts';
+import { Endpoint, answering } from '../../../../test/support/endpoint.ts';
+import { SystemClock } from '../clock.ts';
+import { Lookups, type ResolveAll, isPublicAddress } from './webhook-address.ts';
+import { type Outcome, WebhookSender } from './webhook-sender.ts';
+
+const opened: (() => unknown)[] = [];
+
+afterEach(async () => {
+  for (const close of opened.splice(0)) await close();
+});
+
+async function endpointOf(...args: Parameters<typeof Endpoint.start>): Promise<Endpoint> {
+  const endpoint = await Endpoint.start(...args);
+  opened.push(() => endpoint.stop());
+  return endpoint;
+}
+
+function senderOf(lookups = new Lookups(false)): WebhookSender {
+  const sender = new WebhookSender(new SystemClock(), lookups);
+  opened.push(() => sender.close());
+  return sender;
+}
+
+const send = (url: string, timeoutMs = 300, sender = senderOf()): Promise<Outcome> =>
+  sender.send({ url, headers: {}, body: '{}', timeoutMs, signal: new AbortController().signal });
+
+describe('an attempt', () => {
+  it.each([200, 201, 202, 204, 299])('is accepted with %i', async (status) => {
+    const { url } = await endpointOf(answering(status));
+    expect(await send(url)).toMatchObject({ accepted: true, status, error: null, gone: false });
+  });
+
+  it.each([400, 404, 410, 429, 500, 503])('fails with %i', async (status) => {
+    const { url } = await endpointOf(answering(status, {}, 'why it is so'));
+    const outcome = await send(url);
+    expect(outcome).toMatchObject({ accepted: false, status, gone: status === 410, answer: 'why it is so' });
+    expect(outcome.error).toContain(String(status));
+  });
+
+  it.each([301, 302, 303, 307, 308])('does not follow the redirect %i, and says so', async (status) => {
+    const target = await endpointOf();
+    const { url } = await endpointOf(answering(status, { location: target.url }));
+    const { accepted, error } = await send(url);
+    expect(accepted).toBe(false);
+    expect(error).toContain(`a redirect to ${target.url}; redirects are not followed`);
+    expect(target.received).toEqual([]);
+  });
+
+  it('fails at its deadline when the endpoint hangs', async () => {
+    const { url } = await endpointOf(() => undefined);
+    const { error, tookMs } = await send(url);
+    expect(error).toBe('no answer within 0.3 s');
+    expect(tookMs).toBeLessThan(1_500);
+  });
+
+  it('fails at its deadline when the head trickles', async () => {
+    const url = await rawServer((socket) => {
+      socket.write('HTTP/1.1 200 OK\r\n');
+      const timer = setInterval(() => socket.write('x: y\r\n'), 20);
+      socket.on('close', () => clearInterval(timer));
+    });
+    expect(await send(url)).toMatchObject({ accepted: false, error: 'no answer within 0.3 s' });
+  });
+
+  it('does not wait for a body that trickles, nor read one without end', async () => {
+    const trickle = await endpointOf((_received, response) => {
+      response.writeHead(200);
+      const timer = setInterval(() => response.write('.'), 20);
+      response.on('close', () => clearInterval(timer));
+    });
+    expect(await send(trickle.url)).toMatchObject({ accepted: true, status: 200 });
+    let sent = 0;
+    const flood = await endpointOf((_received, response) => {
+      response.writeHead(200);
+      const chunk = 'x'.repeat(16 * 1024);
+      const more = (): void => {
+        while (!response.destroyed && response.write(chunk)) sent += chunk.length;
+      };
+      response.on('drain', more);
+      more();
+    });
+    const { accepted, answer } = await send(flood.url, 10_000);
+    expect([accepted, answer.length]).toEqual([true, 1_024]);
+    expect(sent).toBeLessThan(64 * 1024 * 1024);
+  });
+
+  it('over TLS fails where the certificate is not trusted, and says so', async () => {
+    const { certificate: cert, key } = makeCertificate();
+    const endpoint = await endpointOf(answering(200), { key, cert });
+    const { accepted, status, error } = await send(endpoint.url, 5_000);
+    expect([accepted, status]).toEqual([false, null]);
+    expect(error).toContain('its certificate is not trusted');
+    expect(error).toContain('DEPTH_ZERO_SELF_SIGNED_CERT');
+    expect(endpoint.received).toEqual([]);
+  });
+
+  it('fails when nobody listens, the connection breaks, or what answers is no HTTP', async () => {
+    const gone = await Endpoint.start();
+    const { url } = gone;
+    await gone.stop();
+    expect((await send(url)).error).toContain('ECONNREFUSED');
+    const broken = await rawServer((socket) => socket.destroy());
+    expect((await send(broken)).accepted).toBe(false);
+    const other = await rawServer((socket) => void socket.end('SSH-2.0-OpenSSH_9.2\r\n'));
+    expect((await send(other)).accepted).toBe(false);
+  });
+
+  it('over a kept connection that the endpoint just closed is made again at once', async () => {
+    const endpoint = await endpointOf();
+    const sender = senderOf();
+    expect((await send(endpoint.url, 1_000, sender)).accepted).toBe(true);
+    let broken = 0;
+    endpoint.script = (received, response, request) => {
+      if (broken === 0) {
+        broken += 1;
+        request.socket.resetAndDestroy();
+      } else answering(204, {}, '')(received, response, request);
+    };
+    expect(await send(endpoint.url, 1_000, sender)).toMatchObject({ accepted: true, status: 204 });
+    expect([broken, endpoint.connections]).toEqual([1, 2]);
+  });
+});
+
+describe('private targets', () => {
+  it.each(['1.1.1.1', '8.8.8.8', '172.32.0.1', '100.128.0.1', '2606:4700:4700::1111', '2a00:1450::1'])(
+    '%s is none',
+    (address) => expect(isPublicAddress(address)).toBe(true),
+  );
+
+  it.each(
+    [
+      '0.0.0.0 10.1.2.3 100.64.0.1 127.0.0.1 127.255.255.255 169.254.169.254 172.16.0.1 172.31.255.255',
+      '192.168.1.1 198.18.0.1 224.0.0.1 255.255.255.255 :: ::1 ::ffff:10.0.0.1 ::ffff:8.8.8.8 ::127.0.0.1',
+      '64:ff9b::a00:1 fc00::1 fd12:3456::1 fe80::1 fe80::1%eth0 fec0::1 ff02::1 2001:db8::1 2002:a00:1::1 [::1] x',
+    ].flatMap((line) => line.split(' ')),
+  )('%s is one', (address) => expect(isPublicAddress(address)).toBe(false));
+
+  it('are refused by the address that is connected to, whatever their name', async () => {
+    const endpoint = await endpointOf();
+    const asked: string[] = [];
+    const resolve: ResolveAll = (host, _family, done) => {
+      asked.push(host);
+      done(null, [{ address: '127.0.0.1', family: 4 }]);
+    };
+    const url = `http://hooks.example.org:${endpoint.port}/`;
+    const strict = senderOf(new Lookups(true, resolve));
+    const error = '127.0.0.1 is a private address, and this server tells public ones only';
+    expect(await send(url, 1_000, strict)).toMatchObject({ accepted: false, error });
+    for (const literal of ['127.0.0.1', '2130706433', '0x7f.1', '[::1]', '[::ffff:127.0.0.1]']) {
+      const refused = await send(`http://${literal}:${endpoint.port}/`, 1_000, strict);
+      expect(refused.error, literal).toContain('is a private address');
+    }
+    expect(endpoint.connections).toBe(0);
+    const open = senderOf(new Lookups(false, resolve));
+    expect(await send(url, 1_000, open)).toMatchObject({ accepted: true });
+    expect(asked).toEqual(['hooks.example.org', 'hooks.example.org']);
+  });
+
+  it('are left out of a name that means public ones too', () => {
+    const resolve: ResolveAll = (_host, _family, done) =>
+      done(null, [
+        { address: '10.0.0.1', family: 4 },
+        { address: '8.8.8.8', family: 4 },
+      ]);
+    const found: unknown[] = [];
+    new Lookups(true, resolve).lookup('x', { all: true }, (_error, addresses) => found.push(addresses));
+    expect(found).toEqual([[{ address: '8.8.8.8', family: 4 }]]);
+  });
+
+  it('and all others are looked up two at a time: the threads are those that files are read with', () => {
+    const running: (() => void)[] = [];
+    const resolve: ResolveAll = (_host, _family, done) => void running.push(() => done(null, []));
+    const lookups = new Lookups(false, resolve);
+    for (let count = 0; count < 5; count += 1) lookups.lookup('x', { all: true }, () => undefined);
+    expect(running.length).toBe(2);
+    running.shift()?.();
+    expect(running.length).toBe(2);
+  });
+});
+
+async function rawServer(onConnection: (socket: Socket) => void): Promise<string> {
+  const server = createServer((socket) => {
+    socket.on('error', () => undefined);
+    socket.once('data', () => onConnection(socket));
+  });
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  opened.push(() => server.close());
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+}
