@@ -1,8 +1,11 @@
 /** The HTTP face on real sockets over a scripted service and a log in memory, and the plainest of clients. */
 import { type IncomingHttpHeaders, type RequestOptions, request as httpRequest } from 'node:http';
 import { type Socket, connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { EventDraft, VmEvent } from '@vmpulse/wire';
 import { type Clock, SystemClock } from '../../packages/server/src/clock.ts';
+import { Scripts } from '../../packages/server/src/delivery/script.ts';
 import { Metrics } from '../../packages/server/src/http/metrics.ts';
 import {
   type HttpServer,
@@ -10,6 +13,7 @@ import {
   type ListenOptions,
   createHttpServer,
 } from '../../packages/server/src/http/server.ts';
+
 import { MemoryEventLog } from './memory-event-log.ts';
 import { ScriptedMachineService } from './scripted-machine-service.ts';
 
@@ -41,12 +45,23 @@ export async function startHttp(
   };
   const logger = { info: record, warn: record, error: record } as unknown as HttpServerOptions['logger'];
   const { listen = { port: 0 }, ...rest } = options;
+  const clock = options.clock ?? new SystemClock();
+  // Kept, and not run: no test of the HTTP face starts them.
+  const scripts = new Scripts({
+    clock,
+    log,
+    store: log,
+    logger,
+    directory: join(tmpdir(), 'vmpulse-no-scripts'),
+    findVm: (vm) => service.get(vm),
+  });
   const server = await createHttpServer({
     service,
+    scripts,
     log,
     metrics,
     logger,
-    clock: new SystemClock(),
+    clock,
     token: testToken,
     version: '1.2.3',
     ready: () => ({ ready: true, reasons: [] }),

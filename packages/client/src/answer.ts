@@ -5,6 +5,8 @@ import {
   type GuestFreezeResult,
   type GuestParameter,
   type HoldInfo,
+  type ScriptInfo,
+  type ScriptSettings,
   type ServerInfo,
   type TaskInfo,
   type VmEvent,
@@ -74,6 +76,26 @@ export function readHoldInfo(value: unknown): HoldInfo {
     (value['vm'] === undefined || isObject(value['vm']));
   if (!good) throw unexpected('hold');
   return value as unknown as HoldInfo;
+}
+
+/** One script on an event. */
+export function readScriptInfo(value: unknown): ScriptInfo {
+  const good =
+    isObject(value) &&
+    (value['scope'] === 'vm' || value['scope'] === 'server') &&
+    typeof value['trigger'] === 'string' &&
+    Array.isArray(value['command']) &&
+    value['command'].every((part) => typeof part === 'string') &&
+    (value['vm'] === undefined || isObject(value['vm']));
+  if (!good) throw unexpected('script');
+  return value as unknown as ScriptInfo;
+}
+
+/** Which scripts run. */
+export function readScriptSettings(value: unknown): ScriptSettings {
+  const flags = isObject(value) ? [value['vsScriptsEnabled'], value['vmScriptsEnabled']] : [undefined];
+  if (!flags.every((one) => typeof one === 'boolean')) throw unexpected('settings of scripts');
+  return value as ScriptSettings;
 }
 
 function isOutput(value: unknown): boolean {

@@ -25,7 +25,13 @@ interface AnySink {
 }
 
 /** What is told as `OnEventLogged`: what concerns the server, its host or many machines. */
-type LoggedEventType = 'taskFailed' | 'eventsLost' | 'cohortSilent' | 'hostSuspended';
+type LoggedEventType =
+  | 'taskFailed'
+  | 'eventsLost'
+  | 'cohortSilent'
+  | 'hostSuspended'
+  | 'scriptEnded'
+  | 'scriptsSkipped';
 
 /**
  * `IVMVirtualServerEvents`, and what vmpulse tells besides. `virtualMachineConfig` is the machine's name. All methods
@@ -137,6 +143,12 @@ export const serverRoutes: Routes<VirtualServerSink> = {
     sink.onEventLogged?.(event.data.messageId, event),
   ),
   hostSuspended: route<Server, 'hostSuspended'>('hostSuspended', 'onEventLogged', (sink, event) =>
+    sink.onEventLogged?.(event.data.messageId, event),
+  ),
+  scriptEnded: route<Server, 'scriptEnded'>('scriptEnded', 'onEventLogged', (sink, event) =>
+    sink.onEventLogged?.(event.data.messageId, event),
+  ),
+  scriptsSkipped: route<Server, 'scriptsSkipped'>('scriptsSkipped', 'onEventLogged', (sink, event) =>
     sink.onEventLogged?.(event.data.messageId, event),
   ),
   cohortSilent: {

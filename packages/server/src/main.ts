@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { type Clock, SystemClock } from './clock.ts';
+import { type ScriptBookPorts, Scripts, findScriptUser } from './delivery/script.ts';
 import { MeasuredLog } from './event/measured-log.ts';
 import {
   createHttpServer,
@@ -34,6 +35,8 @@ export interface ServiceOptions {
   readonly tls?: TlsFiles;
   /** Names under which a proxy reaches it. */
   readonly hostNames?: readonly string[];
+  /** The user that scripts on events run as; only a service of root's may choose. By default that of the service. */
+  readonly scriptUser?: string;
   readonly logger: Logger;
 }
 
@@ -57,8 +60,8 @@ function readVersion(): string {
 /**
  * Starts the service: store, monitor, hypervisor, HTTP, then the machines. It listens before the machines are found
  * again, and `/readyz` says "starting" until they are.
- * Errors: VMPULSE_E_DATA_DIRECTORY, VMPULSE_E_DATA_DIRECTORY_IN_USE, VMPULSE_E_DATABASE_NEWER,
- * VMPULSE_E_DATABASE_UNREADABLE, VMPULSE_E_LISTEN.
+ * Errors: E_INVALIDARG and E_ACCESSDENIED (of `scriptUser`), VMPULSE_E_DATA_DIRECTORY,
+ * VMPULSE_E_DATA_DIRECTORY_IN_USE, VMPULSE_E_DATABASE_NEWER, VMPULSE_E_DATABASE_UNREADABLE, VMPULSE_E_LISTEN.
  */
 export async function startService(options: ServiceOptions): Promise<Service> {
   const { directory, logger } = options;
@@ -66,12 +69,12 @@ export async function startService(options: ServiceOptions): Promise<Service> {
   const beganMs = clock.monotonicMs();
   const warn = (message: string, error: unknown): void => logger.warn({ err: error }, message);
   const store = await SqliteStore.open(directory, { clock, warn });
-  const parts: { monitor?: Monitor; server?: VirtualServer; http?: HttpServer } = {};
+  const parts: { monitor?: Monitor; server?: VirtualServer; http?: HttpServer; scripts?: Scripts } = {};
   let readiness = notReady('starting', 'The machines are being found again.');
   let stopped: Promise<void> | undefined;
   const stop = async (reason: string): Promise<void> => {
     readiness = notReady('stopping', 'The service is stopping.');
-    await parts.server?.stop(reason);
+    for (const part of [parts.server, parts.scripts]) await part?.stop(reason);
     parts.monitor?.close();
     await parts.http?.close();
     await store.close();
@@ -95,6 +98,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     });
     // Before anyone can ask, so that a machine that is known is never answered with "unknown".
     await server.load();
+    const scripts = await scriptsOf(options, { clock, log, store, findVm: (vm) => server.reference(vm) });
     metrics.observe({
       machines: () => server.countStates(),
       guests: () => server.countVerdicts(),
@@ -105,6 +109,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     const ready = (): Readiness => readiness;
     parts.http = await createHttpServer({
       service: server,
+      scripts,
       log,
       clock,
       metrics,
@@ -116,8 +121,10 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     const address = await listen(parts.http, options);
     // From here on it tells that it starts, and so it tells how it ends.
     parts.server = server;
+    parts.scripts = scripts;
     await server.start();
     readiness = { ready: true, reasons: [] };
+    void scripts.start();
     void sayHypervisor(qemu, (detail) => {
       if (stopped === undefined) readiness = notReady('hypervisorUnavailable', detail);
     });
@@ -167,6 +174,21 @@ function qemuOf({ directory, logger }: ServiceOptions, clock: Clock): QemuHyperv
       warn: (message: unknown) => logger.warn(String(message)),
     },
   });
+}
+
+/** Loaded, not started. */
+async function scriptsOf(
+  { directory, logger, scriptUser }: ServiceOptions,
+  ports: ScriptBookPorts,
+): Promise<Scripts> {
+  const scripts = new Scripts({
+    ...ports,
+    logger,
+    directory: join(directory, 'scripts'),
+    ...(scriptUser === undefined ? {} : { user: await findScriptUser(scriptUser) }),
+  });
+  await scripts.load();
+  return scripts;
 }
 
 function listen(http: HttpServer, options: ServiceOptions): Promise<ListenAddress> {

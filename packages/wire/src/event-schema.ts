@@ -22,6 +22,7 @@ import {
   text,
   timestamp,
 } from './schema-builder.ts';
+import { scriptOutcomes, scriptTriggers } from './script.ts';
 import { vmStates } from './states.ts';
 import type { Evidence, StopCause, StopVerdict, WitnessAnswer } from './verdict.ts';
 
@@ -184,6 +185,35 @@ const dataSchemas: Record<EventType, JsonSchema> = {
       reason: text('Why it was begun.'),
       how: oneOf(['expired', 'released', 'replaced']),
       heldMs: milliseconds(),
+    },
+    {},
+  ),
+  scriptEnded: objectOf<EventDataByType['scriptEnded']>(
+    {
+      messageId,
+      scope: oneOf(['server', 'vm']),
+      trigger: oneOf(scriptTriggers, 'What it is attached to.'),
+      eventSeq: number('seq of the event it was run for.'),
+      executable: text(),
+      outcome: oneOf(scriptOutcomes),
+      exitStatus: orNull(number()),
+      signal: orNull(text('The signal that ended it.')),
+      durationMs: milliseconds(),
+      output: text('The last 4 KiB of its standard output and error.'),
+      detail: text('Why it could not be started, or was ended.'),
+      attempt: number('More than 1 where the service died while it ran.'),
+    },
+    {},
+  ),
+  scriptsSkipped: objectOf<EventDataByType['scriptsSkipped']>(
+    {
+      messageId,
+      reason: oneOf(['tooMany', 'eventsGone']),
+      scope: orNull(oneOf(['server', 'vm'])),
+      trigger: orNull(oneOf(scriptTriggers)),
+      skipped: number('How many events.'),
+      firstSeq: number(),
+      lastSeq: number(),
     },
     {},
   ),

@@ -46,6 +46,7 @@ import {
   text,
   timestamp,
 } from './schema-builder.ts';
+import { scriptSchemas } from './script.ts';
 import { vmOperations, vmStates } from './states.ts';
 import type { Verdict } from './verdict.ts';
 
@@ -367,4 +368,5 @@ export const schemas: readonly NamedSchema[] = [
   eventPageSchema,
   problemSchema,
   ...guestSchemas,
+  ...scriptSchemas,
 ];

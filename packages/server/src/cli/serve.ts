@@ -19,6 +19,7 @@ interface ServeFlags {
   tlsKey?: string;
   hostName?: string[];
   logLevel: string;
+  scriptUser?: string;
 }
 
 /** Adds the verb. */
@@ -31,6 +32,7 @@ export function registerServe(program: Command): void {
     .option('--tls-cert <file>', 'certificate with its chain, PEM')
     .option('--tls-key <file>', 'key of the certificate, PEM')
     .option('--host-name <name...>', 'further names under which a proxy reaches this server')
+    .option('--script-user <name>', 'user that scripts on events run as, where root runs the service')
     .option('--log-level <level>', 'trace, debug, info, warn, error or silent', 'info')
     .addHelpText('after', '\nExample:\n  vmpulse serve --data /var/lib/vmpulse --listen 127.0.0.1:7410')
     .action(async (flags: ServeFlags) => {
@@ -46,7 +48,7 @@ export function registerServe(program: Command): void {
 
 /** The options that the flags ask for. Errors: E_INVALIDARG. */
 export function serviceOptions(flags: ServeFlags, logger: Logger): ServiceOptions {
-  const { tlsCert, tlsKey, hostName } = flags;
+  const { tlsCert, tlsKey, hostName, scriptUser } = flags;
   if ((tlsCert === undefined) !== (tlsKey === undefined)) {
     throw new VmError(
       'E_INVALIDARG',
@@ -58,6 +60,7 @@ export function serviceOptions(flags: ServeFlags, logger: Logger): ServiceOption
     listen: parseListen(flags.listen),
     ...(tlsCert === undefined || tlsKey === undefined ? {} : { tls: { certFile: tlsCert, keyFile: tlsKey } }),
     ...(hostName === undefined ? {} : { hostNames: hostName }),
+    ...(scriptUser === undefined ? {} : { scriptUser }),
     logger,
   };
 }

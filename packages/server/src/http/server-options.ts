@@ -2,6 +2,7 @@
 import { VmError } from '@vmpulse/wire';
 import type { Logger } from 'pino';
 import { type Clock, withDeadline } from '../clock.ts';
+import type { ScriptService } from '../delivery/event-scripts.ts';
 import type { EventLog } from '../event/log.ts';
 import type { MachineService } from '../vm/machine-service.ts';
 import { httpAnswerTimeoutMs } from '../limits.ts';
@@ -22,6 +23,7 @@ export interface Readiness {
 /** What the HTTP face is made from. */
 export interface HttpServerOptions {
   readonly service: MachineService;
+  readonly scripts: ScriptService;
   readonly log: EventLog;
   readonly clock: Clock;
   readonly metrics: Metrics;
