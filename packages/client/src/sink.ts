@@ -30,6 +30,8 @@ type LoggedEventType =
   | 'eventsLost'
   | 'cohortSilent'
   | 'hostSuspended'
+  | 'ioError'
+  | 'memoryFailure'
   | 'scriptEnded'
   | 'scriptsSkipped';
 
@@ -143,6 +145,12 @@ export const serverRoutes: Routes<VirtualServerSink> = {
     sink.onEventLogged?.(event.data.messageId, event),
   ),
   hostSuspended: route<Server, 'hostSuspended'>('hostSuspended', 'onEventLogged', (sink, event) =>
+    sink.onEventLogged?.(event.data.messageId, event),
+  ),
+  ioError: route<Server, 'ioError'>('ioError', 'onEventLogged', (sink, event) =>
+    sink.onEventLogged?.(event.data.messageId, event),
+  ),
+  memoryFailure: route<Server, 'memoryFailure'>('memoryFailure', 'onEventLogged', (sink, event) =>
     sink.onEventLogged?.(event.data.messageId, event),
   ),
   scriptEnded: route<Server, 'scriptEnded'>('scriptEnded', 'onEventLogged', (sink, event) =>

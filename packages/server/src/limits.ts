@@ -178,6 +178,11 @@ export const maxHoldReasonLength = 500;
 /** A reset within this of the one before is the firmware's part of it; see docs/adr/0009-resets-of-the-firmware.md. */
 export const firmwareResetMs: number = 3_000;
 
+/** A fault of a machine's disk or memory like one that was told is told again after this; those between are counted. */
+export const hardwareFaultPauseMs: number = 60_000;
+/** Faults of one process told apart: a disk has at most three, and there are 24 disks. */
+export const maxHardwareFaultKinds = 80;
+
 // Scripts on events.
 
 /** Scripts attached at once, of the server and of all machines. */

@@ -107,6 +107,7 @@ export const evidenceSchema: NamedSchema = named(
 const evidence = refer('Evidence');
 const outageMs = milliseconds('Length of the outage.');
 const messageId = number('The number that OnServiceEvent and OnEventLogged tell.');
+const likeIt = number('How many like it there were since the last that was told.');
 const nothing: JsonSchema = { type: 'object', properties: {} };
 
 /** The data of each type, besides `vm` and the original's `eventType`. */
@@ -185,6 +186,19 @@ const dataSchemas: Record<EventType, JsonSchema> = {
       reason: text('Why it was begun.'),
       how: oneOf(['expired', 'released', 'replaced']),
       heldMs: milliseconds(),
+    },
+    {},
+  ),
+  ioError: objectOf<EventDataByType['ioError']>(
+    { messageId, device: text(), action: text('What QEMU did: stop, report, ignore.'), others: likeIt },
+    {},
+  ),
+  memoryFailure: objectOf<EventDataByType['memoryFailure']>(
+    {
+      messageId,
+      recipient: text('Whom it hit: hypervisor or guest.'),
+      action: text('What QEMU did: ignore, inject, fatal, reset.'),
+      others: likeIt,
     },
     {},
   ),

@@ -60,6 +60,10 @@ export const eventTypes: Record<keyof EventDataByType, OriginalNumbers> = {
   holdStarted: {},
   /** The hold is over and silence counts again, from zero. */
   holdEnded: {},
+  /** QEMU could not read or write a disk of the machine. */
+  ioError: { server: 3 },
+  /** The host's memory failed under the machine. */
+  memoryFailure: { server: 3 },
   /** A script that is attached to an event has ended, or could not be started. */
   scriptEnded: { server: 3 },
   /** Scripts were not run for some events: more waited than are kept, or the events were gone. */
@@ -139,6 +143,10 @@ export interface EventDataByType {
   hostSuspended: { messageId: number; suspendedMs: number };
   holdStarted: { scope: HoldScope; reason: string; until: string };
   holdEnded: { scope: HoldScope; reason: string; how: 'expired' | 'released' | 'replaced'; heldMs: number };
+  /** `action`: what QEMU did (`stop`, `report`, `ignore`). `others`: like it since the last that was told. */
+  ioError: { messageId: number; device: string; action: string; others: number };
+  /** `recipient`: whom it hit, `hypervisor` or `guest`. `action`: `ignore`, `inject`, `fatal`, `reset`. */
+  memoryFailure: { messageId: number; recipient: string; action: string; others: number };
   scriptEnded: {
     messageId: number;
     scope: ScriptScope;
@@ -242,6 +250,8 @@ export const messageIds = {
   eventsLost: 101,
   cohortSilent: 102,
   hostSuspended: 103,
+  ioError: 104,
+  memoryFailure: 105,
   scriptOk: 130,
   scriptFailed: 131,
   scriptTimedOut: 132,

@@ -145,6 +145,14 @@ const rows: Row[] = [
     'the host slept for 1 min 1 s, and every guest with it',
   ],
   [
+    { type: 'ioError', data: { messageId: 104, device: 'disk0', action: 'stop', others: 0 } },
+    'disk disk0 cannot be read or written (QEMU: stop)',
+  ],
+  [
+    { type: 'memoryFailure', data: { messageId: 105, recipient: 'guest', action: 'inject', others: 3 } },
+    'memory of the host failed under its guest (QEMU: inject), and 3 times more since that was last told',
+  ],
+  [
     { type: 'scriptEnded', data: { ...scriptEnd, outcome: 'ok', exitStatus: 0, attempt: 2 } },
     "the server's script /bin/page on heartbeatStopped (#7) ended well after 1.5 s, attempt 2",
   ],

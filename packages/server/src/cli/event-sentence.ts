@@ -74,6 +74,10 @@ function withReasons(head: string, reasons: readonly string[]): string {
   return reasons.length === 0 ? head : `${head}: ${reasons.join(', ')}`;
 }
 
+function since(others: number): string {
+  return others === 0 ? '' : `, and ${others} times more since that was last told`;
+}
+
 function describeScript(data: VmEvent<'scriptEnded'>['data']): string {
   const whose = data.scope === 'server' ? "the server's script" : 'its script';
   const what = `${whose} ${data.executable} on ${data.trigger} (#${data.eventSeq})`;
@@ -129,6 +133,10 @@ const phrases: Phrases = {
     `${scope === 'all' ? 'all watches are' : 'its watch is'} held until ${until}: ${reason}`,
   holdEnded: ({ scope, how, heldMs, reason }) =>
     `${scope === 'all' ? 'all watches were' : 'its watch was'} held for ${formatDuration(heldMs)} (${reason}), ${how}`,
+  ioError: ({ device, action, others }) =>
+    `disk ${device} cannot be read or written (QEMU: ${action})${since(others)}`,
+  memoryFailure: ({ recipient, action, others }) =>
+    `memory of the host failed under its ${recipient} (QEMU: ${action})${since(others)}`,
   scriptEnded: describeScript,
   scriptsSkipped: ({ skipped, firstSeq, lastSeq, trigger, reason }) => {
     const which = trigger === null ? 'scripts were' : `the script on ${trigger} was`;
