@@ -1,10 +1,13 @@
 /** The HTTP face on real sockets over a scripted service and a log in memory, and the plainest of clients. */
 import { type IncomingHttpHeaders, type RequestOptions, request as httpRequest } from 'node:http';
 import { type Socket, connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { EventDraft, VmEvent } from '@vmpulse/wire';
 import { type Clock, SystemClock } from '../../packages/server/src/clock.ts';
 import { Subscriptions } from '../../packages/server/src/delivery/subscriptions.ts';
 import { Webhooks } from '../../packages/server/src/delivery/webhooks.ts';
+import { Scripts } from '../../packages/server/src/delivery/script.ts';
 import { Metrics } from '../../packages/server/src/http/metrics.ts';
 import {
   type HttpServer,
@@ -12,6 +15,7 @@ import {
   type ListenOptions,
   createHttpServer,
 } from '../../packages/server/src/http/server.ts';
+
 import { MemoryEventLog } from './memory-event-log.ts';
 import { ScriptedMachineService } from './scripted-machine-service.ts';
 
@@ -56,13 +60,23 @@ export async function startHttp(
   await subscriptions.load();
   const webhooks = await Webhooks.open({ clock, log, store: log, version: '1.2.3', warn: () => undefined });
   webhooks.start();
+  // Kept, and not run: no test of the HTTP face starts them.
+  const scripts = new Scripts({
+    clock,
+    log,
+    store: log,
+    logger,
+    directory: join(tmpdir(), 'vmpulse-no-scripts'),
+    findVm: (vm) => service.get(vm),
+  });
   const server = await createHttpServer({
     service,
     webhooks,
+    subscriptions,
+    scripts,
     log,
     metrics,
     logger,
-    subscriptions,
     clock,
     token: testToken,
     version: '1.2.3',

@@ -6,6 +6,8 @@ import {
   type GuestFreezeResult,
   type GuestParameter,
   type HoldInfo,
+  type ScriptInfo,
+  type ScriptSettings,
   type ServerInfo,
   type SubscriptionInfo,
   type SubscriptionLease,
@@ -127,6 +129,26 @@ export function readWebhookCount(value: unknown): number {
   const count = isObject(value) ? value['count'] : undefined;
   if (!isSeq(count)) throw unexpected('number of dead letters');
   return count;
+}
+
+/** One script on an event. */
+export function readScriptInfo(value: unknown): ScriptInfo {
+  const good =
+    isObject(value) &&
+    (value['scope'] === 'vm' || value['scope'] === 'server') &&
+    typeof value['trigger'] === 'string' &&
+    Array.isArray(value['command']) &&
+    value['command'].every((part) => typeof part === 'string') &&
+    (value['vm'] === undefined || isObject(value['vm']));
+  if (!good) throw unexpected('script');
+  return value as unknown as ScriptInfo;
+}
+
+/** Which scripts run. */
+export function readScriptSettings(value: unknown): ScriptSettings {
+  const flags = isObject(value) ? [value['vsScriptsEnabled'], value['vmScriptsEnabled']] : [undefined];
+  if (!flags.every((one) => typeof one === 'boolean')) throw unexpected('settings of scripts');
+  return value as ScriptSettings;
 }
 
 function isOutput(value: unknown): boolean {

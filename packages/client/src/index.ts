@@ -3,6 +3,7 @@ export { type AdviseOptions, type Connection, type SinkErrorContext } from './co
 export { DurableSubscriptions } from './durable-subscriptions.ts';
 export { GuestOS } from './guest-os.ts';
 export { type HoldOptions } from './hold.ts';
+export { type AttachScriptOptions } from './script.ts';
 export { type SinkResult, type VirtualMachineSink, type VirtualServerSink } from './sink.ts';
 export { type Gap } from './subscription.ts';
 export { Task, type WaitOptions } from './task.ts';

@@ -34,7 +34,11 @@ type LoggedEventType =
   | 'subscriptionLostPlace'
   | 'webhookDisabled'
   | 'webhookDeadLetter'
-  | 'webhookMissed';
+  | 'webhookMissed'
+  | 'ioError'
+  | 'memoryFailure'
+  | 'scriptEnded'
+  | 'scriptsSkipped';
 
 /**
  * `IVMVirtualServerEvents`, and what vmpulse tells besides. `virtualMachineConfig` is the machine's name. All methods
@@ -164,6 +168,18 @@ export const serverRoutes: Routes<VirtualServerSink> = {
     'subscriptionLostPlace',
     'onEventLogged',
     (sink, event) => sink.onEventLogged?.(event.data.messageId, event),
+  ),
+  ioError: route<Server, 'ioError'>('ioError', 'onEventLogged', (sink, event) =>
+    sink.onEventLogged?.(event.data.messageId, event),
+  ),
+  memoryFailure: route<Server, 'memoryFailure'>('memoryFailure', 'onEventLogged', (sink, event) =>
+    sink.onEventLogged?.(event.data.messageId, event),
+  ),
+  scriptEnded: route<Server, 'scriptEnded'>('scriptEnded', 'onEventLogged', (sink, event) =>
+    sink.onEventLogged?.(event.data.messageId, event),
+  ),
+  scriptsSkipped: route<Server, 'scriptsSkipped'>('scriptsSkipped', 'onEventLogged', (sink, event) =>
+    sink.onEventLogged?.(event.data.messageId, event),
   ),
   cohortSilent: {
     ...route<Server, 'cohortSilent'>('cohortSilent', 'onEventLogged', (sink, event) =>

@@ -1,6 +1,8 @@
 /** A virtual machine, `IVMVirtualMachine` of the original. */
 import {
   type HoldInfo,
+  type ScriptInfo,
+  type ScriptTrigger,
   type VmChange,
   VmError,
   type VmInfo,
@@ -13,6 +15,7 @@ import { GuestOS } from './guest-os.ts';
 import { type HoldOptions, beginHold } from './hold.ts';
 import type { Link } from './link.ts';
 import { adviseSink } from './named-sink.ts';
+import { type AttachScriptOptions, attachScript, fetchScript, listScripts, removeScript } from './script.ts';
 import { type VirtualMachineSink, machineRoutes } from './sink.ts';
 import { Task } from './task.ts';
 import type { RequestOptions } from './transport.ts';
@@ -110,6 +113,30 @@ export class VirtualMachine {
   /** Ends its hold; silence counts from zero. Errors: VMPULSE_E_NOT_FOUND when it has no hold of its own. */
   async release(options: RequestOptions = {}): Promise<void> {
     await this.#link.request('DELETE', `${this.#path}/hold`, options);
+  }
+
+  /** Its scripts; those of the server run for its events, too. */
+  scripts(options: RequestOptions = {}): Promise<ScriptInfo[]> {
+    return listScripts(this.#link, `${this.#path}/scripts`, options);
+  }
+
+  /** A script for events of this machine; it runs while `vmScriptsEnabled`. See VirtualServer.attachScriptToEvent. */
+  attachScriptToEvent(
+    eventType: ScriptTrigger | number,
+    command: readonly string[],
+    options: AttachScriptOptions = {},
+  ): Promise<ScriptInfo> {
+    return attachScript(this.#link, `${this.#path}/scripts`, eventType, command, options);
+  }
+
+  /** Errors: VMPULSE_E_NOT_FOUND, E_INVALIDARG. */
+  fetchScriptByEvent(eventType: ScriptTrigger | number, options: RequestOptions = {}): Promise<ScriptInfo> {
+    return fetchScript(this.#link, `${this.#path}/scripts`, eventType, options);
+  }
+
+  /** What waits for it is dropped, a run under way goes on. Errors: VMPULSE_E_NOT_FOUND, E_INVALIDARG. */
+  removeScriptFromEvent(eventType: ScriptTrigger | number, options: RequestOptions = {}): Promise<void> {
+    return removeScript(this.#link, `${this.#path}/scripts`, eventType, options);
   }
 
   /** Forgets the machine and its own directory, never a disk image. Errors: VM_E_VM_RUNNING. */

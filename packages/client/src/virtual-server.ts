@@ -3,21 +3,32 @@ import {
   type EventPage,
   type EventType,
   type HoldInfo,
+  type ScriptInfo,
+  type ScriptSettings,
+  type ScriptTrigger,
   type ServerInfo,
   type VmConfiguration,
   VmError,
   type VmEvent,
   eventTypeNames,
 } from '@vmpulse/wire';
-import { readHoldInfo, readList, readTaskInfo, readVmInfo } from './answer.ts';
 import { type AdviseOptions, type Connection, checkedAfter, gapError } from './connection.ts';
 import { DurableSubscriptions } from './durable-subscriptions.ts';
+import { readHoldInfo, readList, readScriptSettings, readTaskInfo, readVmInfo } from './answer.ts';
 import { type HoldOptions, beginHold } from './hold.ts';
 import { eventPageSize, maxNewestEvents } from './limits.ts';
 import type { Link } from './link.ts';
 import { adviseSink } from './named-sink.ts';
 import { newestEvents } from './newest-events.ts';
 import { type ConnectOptions, checkedAddress, openLink } from './open-link.ts';
+import {
+  type AttachScriptOptions,
+  attachScript,
+  fetchScript,
+  listScripts,
+  removeScript,
+  serverScripts,
+} from './script.ts';
 import { type VirtualServerSink, serverRoutes } from './sink.ts';
 import { type Gap, Subscription } from './subscription.ts';
 import { Task } from './task.ts';
@@ -148,6 +159,48 @@ export class VirtualServer {
   /** Its webhooks: create, test, replay, ... */
   get webhooks(): Webhooks {
     return new Webhooks(this.#link);
+  }
+
+  /** Scripts of the server and of all machines. */
+  async scripts(options: RequestOptions = {}): Promise<ScriptInfo[]> {
+    return listScripts(this.#link, '/v1/scripts', options);
+  }
+
+  /**
+   * Attaches a script that runs for such events of the server and of every machine: an executable's absolute path and
+   * its arguments. It runs while `vsScriptsEnabled`. Errors: VM_E_SCRIPT_ALREADY_EXISTS, E_INVALIDARG for no event
+   * type, VMPULSE_E_REQUEST_INVALID (with `field`), VM_E_OUT_OF_RESOURCE, VMPULSE_E_LOG_UNAVAILABLE.
+   */
+  attachScriptToEvent(
+    eventType: ScriptTrigger | number,
+    command: readonly string[],
+    options: AttachScriptOptions = {},
+  ): Promise<ScriptInfo> {
+    return attachScript(this.#link, serverScripts, eventType, command, options);
+  }
+
+  /** Errors: VMPULSE_E_NOT_FOUND, E_INVALIDARG. */
+  fetchScriptByEvent(eventType: ScriptTrigger | number, options: RequestOptions = {}): Promise<ScriptInfo> {
+    return fetchScript(this.#link, serverScripts, eventType, options);
+  }
+
+  /** What waits for it is dropped, a run under way goes on. Errors: VMPULSE_E_NOT_FOUND, E_INVALIDARG. */
+  removeScriptFromEvent(eventType: ScriptTrigger | number, options: RequestOptions = {}): Promise<void> {
+    return removeScript(this.#link, serverScripts, eventType, options);
+  }
+
+  /** `VSScriptsEnabled` and `VMScriptsEnabled`: which scripts run. */
+  async scriptSettings(options: RequestOptions = {}): Promise<ScriptSettings> {
+    return readScriptSettings(await this.#link.request('GET', '/v1/script-settings', options));
+  }
+
+  /** Errors: VMPULSE_E_LOG_UNAVAILABLE. */
+  async changeScriptSettings(
+    change: Partial<ScriptSettings>,
+    options: RequestOptions = {},
+  ): Promise<ScriptSettings> {
+    const request = { ...options, body: change };
+    return readScriptSettings(await this.#link.request('PATCH', '/v1/script-settings', request));
   }
 
   /** Tasks under way and those that ended lately. */

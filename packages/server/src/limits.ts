@@ -254,3 +254,40 @@ export const maxWebhookOldSecrets = 3;
 export const webhookCloseTimeoutMs: number = 2_000;
 /** How often it looks meanwhile, ms. */
 export const webhookDrainPollMs = 20;
+/** A fault of a machine's disk or memory like one that was told is told again after this; those between are counted. */
+export const hardwareFaultPauseMs: number = 60_000;
+/** Faults of one process told apart: a disk has at most three, and there are 24 disks. */
+export const maxHardwareFaultKinds = 80;
+
+// Scripts on events.
+
+/** Scripts attached at once, of the server and of all machines. */
+export const maxScripts: number = 1_000;
+/** Scripts that run at once: a host whose guests all stop has work to do. */
+export const maxRunningScripts = 8;
+/** Events that wait for one script; it is not run for more, which is told as scriptsSkipped. */
+export const maxScriptQueue = 64;
+/** What is kept of the end of a script's output, bytes. */
+export const keptScriptOutputBytes: number = 4 * 1024;
+/** A script's output is read so many bytes at a time, with a pause between: one that floods delays nobody. */
+export const scriptOutputTurnBytes: number = 64 * 1024;
+/** That pause, ms: a script's output is read at 6 MB/s at most. */
+export const scriptOutputPauseMs = 10;
+/** How long a script's processes have from SIGTERM to SIGKILL. */
+export const scriptTermMs: number = 5_000;
+/** How long its processes may take to be gone after SIGKILL; a zombie nobody reaps is waited for no longer. */
+export const scriptKillMs: number = 1_000;
+/** How often it is looked whether they are gone. */
+export const scriptGonePollMs = 20;
+/** How long what is left in a script's pipes may take to come once its processes are gone. */
+export const scriptDrainMs = 250;
+/** How long an orderly stop of the service waits for scripts, those on serviceStopped among them. */
+export const scriptStopMs: number = 5_000;
+/** How long a script has from SIGTERM to SIGKILL once that is over. */
+export const scriptStopTermMs: number = 1_000;
+/** Events without a script after which the cursor is stored; read again after a crash, they run none. */
+export const scriptCursorStride = 500;
+/** Pause after which what could not be read or stored is tried again. */
+export const scriptRetryMs: number = 1_000;
+/** How long the user database may take to name the scripts' user. */
+export const scriptUserTimeoutMs: number = 5_000;

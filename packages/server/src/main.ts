@@ -6,8 +6,10 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { type Clock, SystemClock } from './clock.ts';
+import { type ScriptBookPorts, Scripts, findScriptUser } from './delivery/script.ts';
 import { Subscriptions } from './delivery/subscriptions.ts';
 import { Webhooks } from './delivery/webhooks.ts';
+import type { EventLog } from './event/log.ts';
 import { MeasuredLog } from './event/measured-log.ts';
 import {
   createHttpServer,
@@ -20,6 +22,7 @@ import { Metrics } from './http/metrics.ts';
 import { loadToken } from './http/token.ts';
 import { describeHost } from './hypervisor/host-state.ts';
 import { QemuHypervisor } from './hypervisor/qemu/hypervisor.ts';
+import type { DocumentStore } from './machine-record.ts';
 import { Monitor } from './monitor/monitor.ts';
 import { SqliteStore } from './store/sqlite-store.ts';
 import { GuestAgent } from './tick/guest-agent.ts';
@@ -38,6 +41,8 @@ export interface ServiceOptions {
   readonly hostNames?: readonly string[];
   /** Webhooks reach public addresses only. */
   readonly webhooksPublicOnly?: boolean;
+  /** The user that scripts on events run as; only a service of root's may choose. By default that of the service. */
+  readonly scriptUser?: string;
   readonly logger: Logger;
 }
 
@@ -56,6 +61,7 @@ interface Parts {
   server?: VirtualServer;
   subscriptions?: Subscriptions;
   webhooks?: Webhooks;
+  scripts?: Scripts;
   http?: HttpServer;
 }
 
@@ -70,8 +76,8 @@ function readVersion(): string {
 /**
  * Starts the service: store, monitor, hypervisor, HTTP, then the machines. It listens before the machines are found
  * again, and `/readyz` says "starting" until they are.
- * Errors: VMPULSE_E_DATA_DIRECTORY, VMPULSE_E_DATA_DIRECTORY_IN_USE, VMPULSE_E_DATABASE_NEWER,
- * VMPULSE_E_DATABASE_UNREADABLE, VMPULSE_E_LISTEN.
+ * Errors: E_INVALIDARG and E_ACCESSDENIED (of `scriptUser`), VMPULSE_E_DATA_DIRECTORY,
+ * VMPULSE_E_DATA_DIRECTORY_IN_USE, VMPULSE_E_DATABASE_NEWER, VMPULSE_E_DATABASE_UNREADABLE, VMPULSE_E_LISTEN.
  */
 export async function startService(options: ServiceOptions): Promise<Service> {
   const { directory, logger } = options;
@@ -84,7 +90,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
   let stopped: Promise<void> | undefined;
   const stop = async (reason: string): Promise<void> => {
     readiness = notReady('stopping', 'The service is stopping.');
-    await parts.server?.stop(reason);
+    for (const part of [parts.server, parts.scripts]) await part?.stop(reason);
     parts.monitor?.close();
     await parts.webhooks?.close();
     await parts.http?.close();
@@ -110,30 +116,22 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     });
     // Before anyone can ask, so that a machine that is known is never answered with "unknown".
     await server.load();
-    const delivery = await openDelivery(options, { clock, log, store, warn });
-    Object.assign(parts, delivery);
+    const findVm = (vm: string): ReturnType<typeof server.reference> => server.reference(vm);
+    const delivery = await openDelivery(options, { clock, log, store, warn, findVm });
+    const { subscriptions, webhooks, scripts } = delivery;
+    Object.assign(parts, { subscriptions, webhooks });
     observeServer(metrics, server, store);
     const token = await loadToken(join(directory, 'token'));
     const ready = (): Readiness => readiness;
-    const face = {
-      service: server,
-      subscriptions,
-      webhooks,
-      log,
-      clock,
-      metrics,
-      token,
-      logger,
-      version,
-      ready,
-    };
+    const face = { service: server, ...delivery, log, clock, metrics, token, logger, version, ready };
     parts.http = await createHttpServer(face);
     const address = await listen(parts.http, options);
     // From here on it tells that it starts, and so it tells how it ends.
-    parts.server = server;
+    Object.assign(parts, { server, scripts });
     await server.start();
     webhooks.start();
     readiness = { ready: true, reasons: [] };
+    void scripts.start();
     void sayHypervisor(qemu, (detail) => {
       if (stopped === undefined) readiness = notReady('hypervisorUnavailable', detail);
     });
@@ -143,6 +141,34 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     await stop('the service could not start').catch((failure: unknown) => warn('clean-up failed', failure));
     throw error;
   }
+}
+
+interface DeliveryPorts {
+  readonly clock: Clock;
+  readonly log: EventLog;
+  readonly store: DocumentStore;
+  readonly warn: (message: string, error: unknown) => void;
+  readonly findVm: ScriptBookPorts['findVm'];
+}
+
+interface Delivery {
+  readonly subscriptions: Subscriptions;
+  readonly webhooks: Webhooks;
+  readonly scripts: Scripts;
+}
+
+/** What leads events out of the log besides streams: loaded, not started. */
+async function openDelivery(options: ServiceOptions, ports: DeliveryPorts): Promise<Delivery> {
+  const { directory, logger, scriptUser, webhooksPublicOnly: publicOnly = false } = options;
+  const subscriptions = new Subscriptions(ports);
+  const scripts = new Scripts({
+    ...ports,
+    logger,
+    directory: join(directory, 'scripts'),
+    ...(scriptUser === undefined ? {} : { user: await findScriptUser(scriptUser) }),
+  });
+  await Promise.all([subscriptions.load(), scripts.load()]);
+  return { subscriptions, scripts, webhooks: await Webhooks.open({ ...ports, version, publicOnly }) };
 }
 
 function observeServer(metrics: Metrics, server: VirtualServer, store: SqliteStore): void {

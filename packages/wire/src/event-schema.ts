@@ -22,6 +22,7 @@ import {
   text,
   timestamp,
 } from './schema-builder.ts';
+import { scriptOutcomes, scriptTriggers } from './script.ts';
 import { vmStates } from './states.ts';
 import type { Evidence, StopCause, StopVerdict, WitnessAnswer } from './verdict.ts';
 
@@ -106,6 +107,7 @@ export const evidenceSchema: NamedSchema = named(
 const evidence = refer('Evidence');
 const outageMs = milliseconds('Length of the outage.');
 const messageId = number('The number that OnServiceEvent and OnEventLogged tell.');
+const likeIt = number('How many like it there were since the last that was told.');
 const nothing: JsonSchema = { type: 'object', properties: {} };
 
 /** The data of each type, besides `vm` and the original's `eventType`. */
@@ -184,6 +186,48 @@ const dataSchemas: Record<EventType, JsonSchema> = {
       reason: text('Why it was begun.'),
       how: oneOf(['expired', 'released', 'replaced']),
       heldMs: milliseconds(),
+    },
+    {},
+  ),
+  ioError: objectOf<EventDataByType['ioError']>(
+    { messageId, device: text(), action: text('What QEMU did: stop, report, ignore.'), others: likeIt },
+    {},
+  ),
+  memoryFailure: objectOf<EventDataByType['memoryFailure']>(
+    {
+      messageId,
+      recipient: text('Whom it hit: hypervisor or guest.'),
+      action: text('What QEMU did: ignore, inject, fatal, reset.'),
+      others: likeIt,
+    },
+    {},
+  ),
+  scriptEnded: objectOf<EventDataByType['scriptEnded']>(
+    {
+      messageId,
+      scope: oneOf(['server', 'vm']),
+      trigger: oneOf(scriptTriggers, 'What it is attached to.'),
+      eventSeq: number('seq of the event it was run for.'),
+      executable: text(),
+      outcome: oneOf(scriptOutcomes),
+      exitStatus: orNull(number()),
+      signal: orNull(text('The signal that ended it.')),
+      durationMs: milliseconds(),
+      output: text('The last 4 KiB of its standard output and error.'),
+      detail: text('Why it could not be started, or was ended.'),
+      attempt: number('More than 1 where the service died while it ran.'),
+    },
+    {},
+  ),
+  scriptsSkipped: objectOf<EventDataByType['scriptsSkipped']>(
+    {
+      messageId,
+      reason: oneOf(['tooMany', 'eventsGone']),
+      scope: orNull(oneOf(['server', 'vm'])),
+      trigger: orNull(oneOf(scriptTriggers)),
+      skipped: number('How many events.'),
+      firstSeq: number(),
+      lastSeq: number(),
     },
     {},
   ),

@@ -2,6 +2,7 @@
  * Events: numbered, durable facts. On the wire each is a CloudEvent 1.0. `eventTypes` is the closed list; with each
  * type stand the original's numbers where it had them.
  */
+import type { ScriptOutcome, ScriptScope, ScriptTrigger } from './script.ts';
 import type { VmState } from './states.ts';
 import type { Evidence, StopCause, StopVerdict } from './verdict.ts';
 
@@ -59,6 +60,14 @@ export const eventTypes: Record<keyof EventDataByType, OriginalNumbers> = {
   holdStarted: {},
   /** The hold is over and silence counts again, from zero. */
   holdEnded: {},
+  /** QEMU could not read or write a disk of the machine. */
+  ioError: { server: 3 },
+  /** The host's memory failed under the machine. */
+  memoryFailure: { server: 3 },
+  /** A script that is attached to an event has ended, or could not be started. */
+  scriptEnded: { server: 3 },
+  /** Scripts were not run for some events: more waited than are kept, or the events were gone. */
+  scriptsSkipped: { server: 3 },
   /** The guest went on in another QEMU (live migration): the machine here is off, and its guest did not stop. */
   migratedAway: {},
   /** A subscription's consumer did not take an event as often as it may be tried; the event became a dead letter. */
@@ -144,6 +153,42 @@ export interface EventDataByType {
   hostSuspended: { messageId: number; suspendedMs: number };
   holdStarted: { scope: HoldScope; reason: string; until: string };
   holdEnded: { scope: HoldScope; reason: string; how: 'expired' | 'released' | 'replaced'; heldMs: number };
+  /** `action`: what QEMU did (`stop`, `report`, `ignore`). `others`: like it since the last that was told. */
+  ioError: { messageId: number; device: string; action: string; others: number };
+  /** `recipient`: whom it hit, `hypervisor` or `guest`. `action`: `ignore`, `inject`, `fatal`, `reset`. */
+  memoryFailure: { messageId: number; recipient: string; action: string; others: number };
+  scriptEnded: {
+    messageId: number;
+    scope: ScriptScope;
+    /** What it is attached to. */
+    trigger: ScriptTrigger;
+    /** seq of the event it was run for. */
+    eventSeq: number;
+    /** The executable. */
+    executable: string;
+    outcome: ScriptOutcome;
+    exitStatus: number | null;
+    /** The signal that ended it: `SIGKILL`. */
+    signal: string | null;
+    durationMs: number;
+    /** The last 4 KiB of what it wrote on standard output and error. */
+    output: string;
+    /** Why it could not be started, or was ended; empty where it ended by itself. */
+    detail: string;
+    /** From 1; more where the service died while it ran: it was run again. */
+    attempt: number;
+  };
+  scriptsSkipped: {
+    messageId: number;
+    reason: 'tooMany' | 'eventsGone';
+    /** Of the script: null where it concerns all. */
+    scope: ScriptScope | null;
+    trigger: ScriptTrigger | null;
+    /** How many events, and from which to which. */
+    skipped: number;
+    firstSeq: number;
+    lastSeq: number;
+  };
   migratedAway: object;
   deliverySetAside: {
     messageId: number;
@@ -239,4 +284,11 @@ export const messageIds = {
   webhookDisabled: 120,
   webhookDeadLetter: 121,
   webhookMissed: 122,
+  ioError: 104,
+  memoryFailure: 105,
+  scriptOk: 130,
+  scriptFailed: 131,
+  scriptTimedOut: 132,
+  scriptNotStarted: 133,
+  scriptsSkipped: 134,
 } as const;

@@ -7,6 +7,7 @@ export * from './hresult.ts';
 export * from './machine.ts';
 export * from './name.ts';
 export * from './schema.ts';
+export * from './script.ts';
 export * from './states.ts';
 export * from './subscription.ts';
 export * from './verdict.ts';

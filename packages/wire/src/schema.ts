@@ -46,6 +46,7 @@ import {
   text,
   timestamp,
 } from './schema-builder.ts';
+import { scriptSchemas } from './script.ts';
 import { vmOperations, vmStates } from './states.ts';
 import { subscriptionSchemas } from './subscription.ts';
 import type { Verdict } from './verdict.ts';
@@ -371,4 +372,5 @@ export const schemas: readonly NamedSchema[] = [
   ...guestSchemas,
   ...subscriptionSchemas,
   ...webhookSchemas,
+  ...scriptSchemas,
 ];

@@ -18,6 +18,20 @@ const witnesses = [
 
 type Row = [Pick<EventDraft, 'type' | 'data'>, string];
 
+const scriptEnd = {
+  messageId: 130,
+  scope: 'server',
+  trigger: 'heartbeatStopped',
+  eventSeq: 7,
+  executable: '/bin/page',
+  exitStatus: null,
+  signal: null,
+  durationMs: 1_500,
+  output: '',
+  detail: '',
+  attempt: 1,
+} as const;
+
 const rows: Row[] = [
   [
     { type: 'serviceStarted', data: { messageId: 3, version: '0.1.0', pid: 7, unclean: true } },
@@ -148,6 +162,54 @@ const rows: Row[] = [
   [
     { type: 'hostSuspended', data: { messageId: 103, suspendedMs: 61_000 } },
     'the host slept for 1 min 1 s, and every guest with it',
+  ],
+  [
+    { type: 'ioError', data: { messageId: 104, device: 'disk0', action: 'stop', others: 0 } },
+    'disk disk0 cannot be read or written (QEMU: stop)',
+  ],
+  [
+    { type: 'memoryFailure', data: { messageId: 105, recipient: 'guest', action: 'inject', others: 3 } },
+    'memory of the host failed under its guest (QEMU: inject), and 3 times more since that was last told',
+  ],
+  [
+    { type: 'scriptEnded', data: { ...scriptEnd, outcome: 'ok', exitStatus: 0, attempt: 2 } },
+    "the server's script /bin/page on heartbeatStopped (#7) ended well after 1.5 s, attempt 2",
+  ],
+  [
+    {
+      type: 'scriptEnded',
+      data: { ...scriptEnd, scope: 'vm', outcome: 'failed', exitStatus: 3, output: 'a\nno route\n' },
+    },
+    'its script /bin/page on heartbeatStopped (#7) FAILED after 1.5 s, exit status 3; it wrote "no route"',
+  ],
+  [
+    {
+      type: 'scriptEnded',
+      data: { ...scriptEnd, outcome: 'timedOut', detail: 'it ran for longer than 1 s' },
+    },
+    "the server's script /bin/page on heartbeatStopped (#7) WAS ENDED after 1.5 s: it ran for longer than 1 s",
+  ],
+  [
+    {
+      type: 'scriptEnded',
+      data: { ...scriptEnd, outcome: 'notStarted', detail: 'there is no file /bin/page' },
+    },
+    "the server's script /bin/page on heartbeatStopped (#7) COULD NOT BE STARTED: there is no file /bin/page",
+  ],
+  [
+    {
+      type: 'scriptsSkipped',
+      data: {
+        messageId: 134,
+        reason: 'tooMany',
+        scope: 'server',
+        trigger: 'guestReset',
+        skipped: 5,
+        firstSeq: 3,
+        lastSeq: 9,
+      },
+    },
+    'the script on guestReset was not run for 5 events (#3 to #9): too many waited for it',
   ],
   [
     { type: 'holdStarted', data: { scope: 'vm', reason: 'backup', until: '2024-01-01T01:00:00.000Z' } },

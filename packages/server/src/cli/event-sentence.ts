@@ -74,6 +74,26 @@ function withReasons(head: string, reasons: readonly string[]): string {
   return reasons.length === 0 ? head : `${head}: ${reasons.join(', ')}`;
 }
 
+function since(others: number): string {
+  return others === 0 ? '' : `, and ${others} times more since that was last told`;
+}
+
+function describeScript(data: VmEvent<'scriptEnded'>['data']): string {
+  const whose = data.scope === 'server' ? "the server's script" : 'its script';
+  const what = `${whose} ${data.executable} on ${data.trigger} (#${data.eventSeq})`;
+  const again = data.attempt > 1 ? `, attempt ${data.attempt}` : '';
+  const last = data.output.trim().split('\n').at(-1) ?? '';
+  const wrote = last === '' ? '' : `; it wrote "${last}"`;
+  const took = formatDuration(data.durationMs);
+  const how = {
+    ok: `ended well after ${took}`,
+    failed: `FAILED after ${took}, ${data.signal ?? `exit status ${data.exitStatus}`}`,
+    timedOut: `WAS ENDED after ${took}: ${data.detail}`,
+    notStarted: `COULD NOT BE STARTED: ${data.detail}`,
+  }[data.outcome];
+  return `${what} ${how}${again}${wrote}`;
+}
+
 type Phrases = { readonly [T in EventType]: (data: VmEvent<T>['data']) => string };
 
 const phrases: Phrases = {
@@ -125,6 +145,16 @@ const phrases: Phrases = {
   webhookDeadLetter: ({ webhook, failed, attempts, error }) =>
     `webhook ${webhook} did not take #${failed} in ${attempts} attempts, and it is set aside: ${error}`,
   webhookMissed: ({ webhook, from, to }) => `webhook ${webhook} missed #${from} to #${to}: no longer kept`,
+  ioError: ({ device, action, others }) =>
+    `disk ${device} cannot be read or written (QEMU: ${action})${since(others)}`,
+  memoryFailure: ({ recipient, action, others }) =>
+    `memory of the host failed under its ${recipient} (QEMU: ${action})${since(others)}`,
+  scriptEnded: describeScript,
+  scriptsSkipped: ({ skipped, firstSeq, lastSeq, trigger, reason }) => {
+    const which = trigger === null ? 'scripts were' : `the script on ${trigger} was`;
+    const why = reason === 'tooMany' ? 'too many waited for it' : 'they are no longer kept';
+    return `${which} not run for ${skipped} events (#${firstSeq} to #${lastSeq}): ${why}`;
+  },
   migratedAway: () => 'goes on in another QEMU: it was migrated away, and did not stop',
   visibilityLost: (data) => withReasons(`cannot be judged: ${data.reason}`, describeEvidence(data.evidence)),
   visibilityRegained: (data) => `can be judged again after ${formatDuration(data.outageMs)}`,

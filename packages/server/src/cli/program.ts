@@ -5,6 +5,7 @@ import { registerEvents } from './events.ts';
 import { ExitError, exitCodeHelp, exitCodeOf, exitCodes } from './exit-code.ts';
 import { registerGuest } from './guest.ts';
 import { registerHoldCommands } from './hold.ts';
+import { registerScript } from './script.ts';
 import { registerStatus } from './status.ts';
 import { registerSubscription } from './subscription.ts';
 import { registerTask } from './task.ts';
@@ -27,6 +28,7 @@ const clientVerbs: readonly string[] = [
   'release',
   'subscription',
   'webhook',
+  'script',
   'task',
 ];
 
@@ -62,6 +64,7 @@ export async function runProgram(
     registerHoldCommands(program, terminal);
     registerSubscription(program, terminal);
     registerWebhook(program, terminal);
+    registerScript(program, terminal);
     registerTask(program, terminal);
     await program.parseAsync(args, { from: 'user' });
     return exitCodes.ok;

@@ -20,6 +20,7 @@ interface ServeFlags {
   hostName?: string[];
   webhooksPublicOnly?: boolean;
   logLevel: string;
+  scriptUser?: string;
 }
 
 /** Adds the verb. */
@@ -33,6 +34,7 @@ export function registerServe(program: Command): void {
     .option('--tls-key <file>', 'key of the certificate, PEM')
     .option('--host-name <name...>', 'further names under which a proxy reaches this server')
     .option('--webhooks-public-only', 'webhooks reach public addresses only, whatever their names resolve to')
+    .option('--script-user <name>', 'user that scripts on events run as, where root runs the service')
     .option('--log-level <level>', 'trace, debug, info, warn, error or silent', 'info')
     .addHelpText('after', '\nExample:\n  vmpulse serve --data /var/lib/vmpulse --listen 127.0.0.1:7410')
     .action(async (flags: ServeFlags) => {
@@ -48,7 +50,7 @@ export function registerServe(program: Command): void {
 
 /** The options that the flags ask for. Errors: E_INVALIDARG. */
 export function serviceOptions(flags: ServeFlags, logger: Logger): ServiceOptions {
-  const { tlsCert, tlsKey, hostName } = flags;
+  const { tlsCert, tlsKey, hostName, scriptUser } = flags;
   if ((tlsCert === undefined) !== (tlsKey === undefined)) {
     throw new VmError(
       'E_INVALIDARG',
@@ -61,6 +63,7 @@ export function serviceOptions(flags: ServeFlags, logger: Logger): ServiceOption
     ...(tlsCert === undefined || tlsKey === undefined ? {} : { tls: { certFile: tlsCert, keyFile: tlsKey } }),
     ...(hostName === undefined ? {} : { hostNames: hostName }),
     ...(flags.webhooksPublicOnly === true ? { webhooksPublicOnly: true } : {}),
+    ...(scriptUser === undefined ? {} : { scriptUser }),
     logger,
   };
 }

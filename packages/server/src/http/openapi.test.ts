@@ -28,6 +28,13 @@ const expected = [
   'GET /readyz',
   'GET /v1/events',
   'GET /v1/holds',
+  ...['/v1/scripts/{eventType}', '/v1/vms/{vm}/scripts/{eventType}'].flatMap((path) =>
+    ['DELETE', 'GET', 'PUT'].map((method) => `${method} ${path}`),
+  ),
+  'GET /v1/scripts',
+  'GET /v1/vms/{vm}/scripts',
+  'GET /v1/script-settings',
+  'PATCH /v1/script-settings',
   'GET /v1/server',
   'GET /v1/tasks',
   'GET /v1/tasks/{id}',

@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import { type Clock, withDeadline } from '../clock.ts';
 import type { Subscriptions } from '../delivery/subscriptions.ts';
 import type { WebhookService } from '../delivery/hook-service.ts';
+import type { ScriptService } from '../delivery/event-scripts.ts';
 import type { EventLog } from '../event/log.ts';
 import type { MachineService } from '../vm/machine-service.ts';
 import { httpAnswerTimeoutMs } from '../limits.ts';
@@ -25,6 +26,7 @@ export interface Readiness {
 export interface HttpServerOptions {
   readonly service: MachineService;
   readonly webhooks: WebhookService;
+  readonly scripts: ScriptService;
   readonly log: EventLog;
   readonly subscriptions: Subscriptions;
   readonly clock: Clock;

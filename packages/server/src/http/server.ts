@@ -13,6 +13,7 @@ import { registerHoldRoutes } from './hold-routes.ts';
 import { type ListenAddress, type ListenOptions, Listeners } from './listener.ts';
 import { useOpenApi } from './openapi.ts';
 import { HttpError, sendProblem } from './problem.ts';
+import { registerScriptRoutes } from './script-routes.ts';
 import type { HttpServerOptions } from './server-options.ts';
 import { registerServiceRoutes } from './service-routes.ts';
 import { SubscriptionRoutes } from './subscription-routes.ts';
@@ -103,6 +104,7 @@ async function buildApp(
   registerGuestRoutes(app, options);
   registerHoldRoutes(app, options);
   registerWebhookRoutes(app, options);
+  registerScriptRoutes(app, options);
   events.register(app);
   subscriptions.register(app);
   refuseOtherMethods(app, methodsByPath);

@@ -1,6 +1,7 @@
 /** What the lifecycle does about what a machine's hypervisor tells by itself. */
 import type { HypervisorEvent, RunState } from '../hypervisor/hypervisor.ts';
 import { firmwareResetMs } from '../limits.ts';
+import { tellHardwareFault } from './hardware-faults.ts';
 import type { Machine } from './machine.ts';
 import type { HeldProcess } from './phase.ts';
 import type { Slot } from './slot.ts';
@@ -96,6 +97,8 @@ const reactions: Reactions = {
   panicked: (_machine, process) => {
     process.panicked = true;
   },
+  ioError: tellHardwareFault,
+  memoryFailure: tellHardwareFault,
   powerButton: (machine) => machine.append('shutdownRequested', { by: 'acpi' }),
   stopped: (machine, process) => {
     if (!isSteered(machine)) void settleByAsking(machine, process);

@@ -15,6 +15,7 @@ import {
   type VmChange,
   type VmConfiguration,
   type VmInfo,
+  type VmReference,
   type VmState,
 } from '@vmpulse/wire';
 import { type Clock, withDeadline } from '../clock.ts';
@@ -208,6 +209,11 @@ export class VirtualServer implements MachineService {
 
   list(): VmInfo[] {
     return this.#machines.sorted().map(vmInfo);
+  }
+
+  /** Id and name of a machine. Errors: VM_E_VM_UNKNOWN. */
+  reference(vm: string): VmReference {
+    return this.#machines.find(vm).reference;
   }
 
   get(vm: string): VmInfo {
