@@ -12,6 +12,7 @@ import {
 } from '../../packages/server/src/http/server.ts';
 import { MemoryEventLog } from './memory-event-log.ts';
 import { ScriptedMachineService } from './scripted-machine-service.ts';
+import { ScriptedRecovery } from './scripted-recovery.ts';
 
 /** The token of every fixture. */
 export const testToken = 'test-token-0123456789-0123456789-abcdef';
@@ -43,6 +44,7 @@ export async function startHttp(
   const { listen = { port: 0 }, ...rest } = options;
   const server = await createHttpServer({
     service,
+    recovery: new ScriptedRecovery(service),
     log,
     metrics,
     logger,

@@ -1,10 +1,12 @@
 /** What the server answers is looked at before it is believed: a wrong shape is a VmError, never a TypeError later. */
 import {
+  type CompleteRecoveryDefault,
   type EventPage,
   type GuestExecutionResult,
   type GuestFreezeResult,
   type GuestParameter,
   type HoldInfo,
+  type RecoveryInfo,
   type ServerInfo,
   type TaskInfo,
   type VmEvent,
@@ -74,6 +76,20 @@ export function readHoldInfo(value: unknown): HoldInfo {
     (value['vm'] === undefined || isObject(value['vm']));
   if (!good) throw unexpected('hold');
   return value as unknown as HoldInfo;
+}
+
+/** How a machine's recovery stands. */
+export function readRecoveryInfo(value: unknown): RecoveryInfo {
+  const good =
+    isObject(value) && isObject(value['vm']) && isObject(value['policy']) && Array.isArray(value['history']);
+  if (!good) throw unexpected('recovery of a machine');
+  return value as unknown as RecoveryInfo;
+}
+
+/** What the server does by default. */
+export function readRecoveryDefault(value: unknown): CompleteRecoveryDefault {
+  if (!isObject(value) || typeof value['action'] !== 'string') throw unexpected('policy of recovery');
+  return value as unknown as CompleteRecoveryDefault;
 }
 
 function isOutput(value: unknown): boolean {

@@ -1,6 +1,7 @@
 /** Sinks: the objects whose methods are called with events, as the original's event interfaces name them. */
 import {
   type EventType,
+  type RecoveryEventData,
   type VmEvent,
   VmError,
   eventTypeNames,
@@ -25,7 +26,12 @@ interface AnySink {
 }
 
 /** What is told as `OnEventLogged`: what concerns the server, its host or many machines. */
-type LoggedEventType = 'taskFailed' | 'eventsLost' | 'cohortSilent' | 'hostSuspended';
+type LoggedEventType =
+  | 'taskFailed'
+  | 'eventsLost'
+  | 'cohortSilent'
+  | 'hostSuspended'
+  | keyof RecoveryEventData;
 
 /**
  * `IVMVirtualServerEvents`, and what vmpulse tells besides. `virtualMachineConfig` is the machine's name. All methods
@@ -114,6 +120,12 @@ function nameIn(event: VmEvent): string {
 
 type Server = VirtualServerSink;
 
+function logged(type: keyof RecoveryEventData): Route<Server> {
+  return route<Server, keyof RecoveryEventData>(type, 'onEventLogged', (sink, event) =>
+    sink.onEventLogged?.(event.data.messageId, event),
+  );
+}
+
 /** `VMVirtualServerEvent` of the original and the extras, each to its method. */
 export const serverRoutes: Routes<VirtualServerSink> = {
   heartbeatStopped: route<Server, 'heartbeatStopped'>(
@@ -139,6 +151,11 @@ export const serverRoutes: Routes<VirtualServerSink> = {
   hostSuspended: route<Server, 'hostSuspended'>('hostSuspended', 'onEventLogged', (sink, event) =>
     sink.onEventLogged?.(event.data.messageId, event),
   ),
+  recoveryPlanned: logged('recoveryPlanned'),
+  recoveryStep: logged('recoveryStep'),
+  recoveryHeldBack: logged('recoveryHeldBack'),
+  recoverySucceeded: logged('recoverySucceeded'),
+  recoveryGaveUp: logged('recoveryGaveUp'),
   cohortSilent: {
     ...route<Server, 'cohortSilent'>('cohortSilent', 'onEventLogged', (sink, event) =>
       sink.onEventLogged?.(event.data.messageId, event),

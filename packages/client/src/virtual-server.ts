@@ -16,6 +16,7 @@ import { eventPageSize, maxNewestEvents } from './limits.ts';
 import type { Link } from './link.ts';
 import { newestEvents } from './newest-events.ts';
 import { type ConnectOptions, checkedAddress, openLink } from './open-link.ts';
+import { ServerRecovery } from './recovery.ts';
 import { type VirtualServerSink, serverRoutes } from './sink.ts';
 import { type Gap, Subscription } from './subscription.ts';
 import { Task } from './task.ts';
@@ -57,11 +58,14 @@ export interface EventsOptions {
  * VMPULSE_E_UNAUTHENTICATED, E_ACCESSDENIED, E_UNEXPECTED.
  */
 export class VirtualServer {
+  /** What is done about guests that stop, where the machine does not say otherwise. */
+  readonly recovery: ServerRecovery;
   readonly #link: Link;
 
   /** Made by VirtualServer.connect, or by connect of the Node entry. */
   constructor(link: Link) {
     this.#link = link;
+    this.recovery = new ServerRecovery(link);
   }
 
   /** Connects to `http://HOST:PORT` or `https://…`, and asks who is there. Unix sockets: `@vmpulse/client/node`. */

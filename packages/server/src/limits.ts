@@ -177,3 +177,17 @@ export const maxHoldReasonLength = 500;
 
 /** A reset within this of the one before is the firmware's part of it; see docs/adr/0009-resets-of-the-firmware.md. */
 export const firmwareResetMs: number = 3_000;
+
+// Recovery.
+/** Longest pause between two attempts at one machine, ms: an hour, the window in which attempts are counted. */
+export const maxRecoveryBackoffMs: number = 3_600_000;
+/** A recovery that is held back is looked at again after this, ms; what holds it back is no event in every case. */
+export const recoveryRecheckMs: number = 2_000;
+/** Attempts kept of one machine: more than any window may count. */
+export const maxRecoveryHistory = 100;
+/** Stops within this of each other are counted together by the fleet brake, ms. */
+export const fleetWindowMs: number = 60_000;
+/** Events read before recovery's place in the log is stored again, where no event of its own stores it. */
+export const recoveryCursorEvery = 500;
+/** Load of one minute for each processor above which the host counts as not well. */
+export const maxHostLoad = 4;

@@ -16,9 +16,11 @@ import {
 } from './http/server.ts';
 import { Metrics } from './http/metrics.ts';
 import { loadToken } from './http/token.ts';
-import { describeHost } from './hypervisor/host-state.ts';
+import { describeHost, loadTrouble } from './hypervisor/host-state.ts';
 import { QemuHypervisor } from './hypervisor/qemu/hypervisor.ts';
+import { maxHostLoad } from './limits.ts';
 import { Monitor } from './monitor/monitor.ts';
+import { Recovery, type RecoveryPorts } from './recovery/execute.ts';
 import { SqliteStore } from './store/sqlite-store.ts';
 import { GuestAgent } from './tick/guest-agent.ts';
 import { VirtioSerialSource } from './tick/virtio-serial.ts';
@@ -66,11 +68,12 @@ export async function startService(options: ServiceOptions): Promise<Service> {
   const beganMs = clock.monotonicMs();
   const warn = (message: string, error: unknown): void => logger.warn({ err: error }, message);
   const store = await SqliteStore.open(directory, { clock, warn });
-  const parts: { monitor?: Monitor; server?: VirtualServer; http?: HttpServer } = {};
+  const parts: { monitor?: Monitor; server?: VirtualServer; http?: HttpServer; recovery?: Recovery } = {};
   let readiness = notReady('starting', 'The machines are being found again.');
   let stopped: Promise<void> | undefined;
   const stop = async (reason: string): Promise<void> => {
     readiness = notReady('stopping', 'The service is stopping.');
+    await parts.recovery?.close();
     await parts.server?.stop(reason);
     parts.monitor?.close();
     await parts.http?.close();
@@ -95,6 +98,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     });
     // Before anyone can ask, so that a machine that is known is never answered with "unknown".
     await server.load();
+    const recovery = await loadRecovery(server, { clock, log, store, logger });
     metrics.observe({
       machines: () => server.countStates(),
       guests: () => server.countVerdicts(),
@@ -102,21 +106,23 @@ export async function startService(options: ServiceOptions): Promise<Service> {
       log: () => store.state(),
     });
     const token = await loadToken(join(directory, 'token'));
-    const ready = (): Readiness => readiness;
     parts.http = await createHttpServer({
       service: server,
+      recovery,
       log,
       clock,
       metrics,
       token,
       logger,
       version,
-      ready,
+      ready: (): Readiness => readiness,
     });
     const address = await listen(parts.http, options);
     // From here on it tells that it starts, and so it tells how it ends.
     parts.server = server;
     await server.start();
+    parts.recovery = recovery;
+    recovery.start();
     readiness = { ready: true, reasons: [] };
     void sayHypervisor(qemu, (detail) => {
       if (stopped === undefined) readiness = notReady('hypervisorUnavailable', detail);
@@ -127,6 +133,27 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     await stop('the service could not start').catch((failure: unknown) => warn('clean-up failed', failure));
     throw error;
   }
+}
+
+async function loadRecovery(
+  server: VirtualServer,
+  ports: Pick<RecoveryPorts, 'clock' | 'log' | 'store' | 'logger'>,
+): Promise<Recovery> {
+  // As many guests that cannot be seen, or get no processor, as there are others: the host is the trouble.
+  const guestTrouble = (): string | null => {
+    const { unknown = 0, starved = 0, ...others } = server.countVerdicts();
+    const seen = Object.values(others).reduce((sum, count) => sum + count, 0);
+    return unknown + starved > seen ? `${unknown + starved} guests cannot be seen or are starved` : null;
+  };
+  const recovery = new Recovery({
+    ...ports,
+    machines: server,
+    evidence: null,
+    hostTrouble: () => loadTrouble(maxHostLoad) ?? guestTrouble(),
+    random: () => Math.random(),
+  });
+  await recovery.load();
+  return recovery;
 }
 
 function watchMetered(clock: SystemClock, log: MeasuredLog, metrics: Metrics, logger: Logger): Monitor {

@@ -7,6 +7,7 @@ import {
   eventTypeNames,
   eventTypePrefix,
 } from './event.ts';
+import { recoveryEventSchemas } from './recovery.ts';
 import {
   type JsonSchema,
   type NamedSchema,
@@ -188,6 +189,7 @@ const dataSchemas: Record<EventType, JsonSchema> = {
     {},
   ),
   migratedAway: nothing,
+  ...recoveryEventSchemas(stopVerdictNames),
   taskFailed: objectOf<EventDataByType['taskFailed']>(
     { task: text('Id of the task.'), operation: text(), messageId, error: refer('ErrorInfo') },
     {},

@@ -2,6 +2,7 @@
  * Events: numbered, durable facts. On the wire each is a CloudEvent 1.0. `eventTypes` is the closed list; with each
  * type stand the original's numbers where it had them.
  */
+import type { RecoveryEventData } from './recovery.ts';
 import type { VmState } from './states.ts';
 import type { Evidence, StopCause, StopVerdict } from './verdict.ts';
 
@@ -61,6 +62,16 @@ export const eventTypes: Record<keyof EventDataByType, OriginalNumbers> = {
   holdEnded: {},
   /** The guest went on in another QEMU (live migration): the machine here is off, and its guest did not stop. */
   migratedAway: {},
+  /** A guest stopped, and its machine's policy says what is done about it. */
+  recoveryPlanned: { server: 3 },
+  /** One step of a recovery: told before it is done, and how it ended. */
+  recoveryStep: { server: 3 },
+  /** Nothing is done for now; told once for each reason. */
+  recoveryHeldBack: { server: 3 },
+  /** The heartbeat came back after a step. */
+  recoverySucceeded: { server: 3 },
+  /** Nothing more is done until an operator acts. */
+  recoveryGaveUp: { server: 3 },
   /** An operation failed; `data.error` says why. */
   taskFailed: { server: 3 },
   /** Events could not be written for a time and some were lost; `data.lost` says how many. */
@@ -95,7 +106,7 @@ export interface ErrorInfo {
 export type HoldScope = 'vm' | 'all';
 
 /** The data of each type, besides `vm` and the original's `eventType` number. Times of day are ISO 8601. */
-export interface EventDataByType {
+export interface EventDataByType extends RecoveryEventData {
   serviceStarted: { messageId: number; version: string; pid: number; unclean: boolean };
   serviceStopped: { messageId: number; reason: string };
   vmCreated: { hypervisor: string };
@@ -205,4 +216,9 @@ export const messageIds = {
   eventsLost: 101,
   cohortSilent: 102,
   hostSuspended: 103,
+  recoveryPlanned: 140,
+  recoveryStep: 141,
+  recoveryHeldBack: 142,
+  recoverySucceeded: 143,
+  recoveryGaveUp: 144,
 } as const;

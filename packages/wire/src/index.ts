@@ -6,6 +6,7 @@ export * from './guest.ts';
 export * from './hresult.ts';
 export * from './machine.ts';
 export * from './name.ts';
+export * from './recovery.ts';
 export * from './schema.ts';
 export * from './states.ts';
 export * from './verdict.ts';

@@ -74,6 +74,10 @@ function withReasons(head: string, reasons: readonly string[]): string {
   return reasons.length === 0 ? head : `${head}: ${reasons.join(', ')}`;
 }
 
+function rehearsed(dryRun: true | undefined): string {
+  return dryRun === true ? 'dry run: ' : '';
+}
+
 type Phrases = { readonly [T in EventType]: (data: VmEvent<T>['data']) => string };
 
 const phrases: Phrases = {
@@ -114,6 +118,16 @@ const phrases: Phrases = {
   holdEnded: ({ scope, how, heldMs, reason }) =>
     `${scope === 'all' ? 'all watches were' : 'its watch was'} held for ${formatDuration(heldMs)} (${reason}), ${how}`,
   migratedAway: () => 'goes on in another QEMU: it was migrated away, and did not stop',
+  recoveryPlanned: ({ action, steps, dryRun }) =>
+    withReasons(`${rehearsed(dryRun)}recovery is planned (${action})`, steps),
+  recoveryStep: ({ step, phase, attempt, reason, error, dryRun }) =>
+    `${rehearsed(dryRun)}recovery step ${step} ${phase} (attempt ${attempt}): ${error?.detail ?? reason}`,
+  recoveryHeldBack: ({ reason, detail, dryRun }) =>
+    `${rehearsed(dryRun)}recovery is held back (${reason}): ${detail}`,
+  recoverySucceeded: ({ step, attempts, outageMs, recoveryMs }) =>
+    `recovered by ${step} in ${formatDuration(recoveryMs)} (attempt ${attempts}), ` +
+    `${formatDuration(outageMs)} after it stopped`,
+  recoveryGaveUp: ({ detail, dryRun }) => `${rehearsed(dryRun)}RECOVERY GAVE UP: ${detail}`,
   visibilityLost: (data) => withReasons(`cannot be judged: ${data.reason}`, describeEvidence(data.evidence)),
   visibilityRegained: (data) => `can be judged again after ${formatDuration(data.outageMs)}`,
   taskFailed: (data) => `${data.operation} failed: ${data.error.detail} (${data.error.code})`,
@@ -138,6 +152,9 @@ const colors: Partial<Record<EventType, Color>> = {
   heartbeatStopped: 'red',
   tripleFault: 'red',
   taskFailed: 'red',
+  recoveryGaveUp: 'red',
+  recoveryHeldBack: 'yellow',
+  recoverySucceeded: 'green',
   eventsLost: 'red',
   heartbeatResumed: 'green',
   heartbeatStarted: 'green',

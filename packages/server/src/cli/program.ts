@@ -5,6 +5,7 @@ import { registerEvents } from './events.ts';
 import { ExitError, exitCodeHelp, exitCodeOf, exitCodes } from './exit-code.ts';
 import { registerGuest } from './guest.ts';
 import { registerHoldCommands } from './hold.ts';
+import { registerRecovery } from './recovery.ts';
 import { registerStatus } from './status.ts';
 import { registerTask } from './task.ts';
 import type { Terminal } from './terminal.ts';
@@ -23,6 +24,7 @@ const clientVerbs: readonly string[] = [
   'hold',
   'holds',
   'release',
+  'recovery',
   'task',
 ];
 
@@ -56,6 +58,7 @@ export async function runProgram(
     registerGuest(program, terminal);
     registerEvents(program, terminal);
     registerHoldCommands(program, terminal);
+    registerRecovery(program, terminal);
     registerTask(program, terminal);
     await program.parseAsync(args, { from: 'user' });
     return exitCodes.ok;

@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import { type Clock, withDeadline } from '../clock.ts';
 import type { EventLog } from '../event/log.ts';
 import type { MachineService } from '../vm/machine-service.ts';
+import type { RecoveryService } from '../vm/recovery-service.ts';
 import { httpAnswerTimeoutMs } from '../limits.ts';
 import type { Metrics } from './metrics.ts';
 
@@ -22,6 +23,7 @@ export interface Readiness {
 /** What the HTTP face is made from. */
 export interface HttpServerOptions {
   readonly service: MachineService;
+  readonly recovery: RecoveryService;
   readonly log: EventLog;
   readonly clock: Clock;
   readonly metrics: Metrics;

@@ -13,6 +13,7 @@ import { registerHoldRoutes } from './hold-routes.ts';
 import { type ListenAddress, type ListenOptions, Listeners } from './listener.ts';
 import { useOpenApi } from './openapi.ts';
 import { HttpError, sendProblem } from './problem.ts';
+import { registerRecoveryRoutes } from './recovery-routes.ts';
 import type { HttpServerOptions } from './server-options.ts';
 import { registerServiceRoutes } from './service-routes.ts';
 import { registerVmRoutes } from './vm-routes.ts';
@@ -96,6 +97,7 @@ async function buildApp(options: HttpServerOptions, events: EventRoutes): Promis
   registerVmRoutes(app, options);
   registerGuestRoutes(app, options);
   registerHoldRoutes(app, options);
+  registerRecoveryRoutes(app, options);
   events.register(app);
   refuseOtherMethods(app, methodsByPath);
   await app.ready();

@@ -29,7 +29,7 @@ export function encodeEffect(effect: MachineEffect): RowEffect[] {
 }
 
 /** A document as it is written. Errors: E_INVALIDARG. */
-export function encodeDocument({ kind, key, value }: StoredDocument): RowEffect {
+function encodeDocument({ kind, key, value }: StoredDocument): RowEffect {
   const json = value === null ? null : toJson(value, `The ${kind} '${key}'`);
   return { op: 'document', kind, key, value: json };
 }

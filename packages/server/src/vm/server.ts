@@ -28,6 +28,7 @@ import {
   serviceStopTimeoutMs,
 } from '../limits.ts';
 import type { MachineStore, StoredMachine } from '../machine-record.ts';
+import { bootWindowMs } from '../monitor/deadline.ts';
 import type { WatchKeeper } from '../monitor/watch.ts';
 import type { TickSource } from '../tick/source.ts';
 import { adopt } from './adoption.ts';
@@ -45,7 +46,7 @@ import type { MachineService, TaskOperation } from './machine-service.ts';
 import { Machine, type MachineHost } from './machine.ts';
 import { MemorySweep } from './memory-sweep.ts';
 import { checkId, newRecord } from './new-machine.ts';
-import { occupy, operate } from './operate.ts';
+import { occupy, operate, perform } from './operate.ts';
 import { forEachParallel } from './parallel.ts';
 import type { GuestAgentPort, Logger } from './ports.ts';
 import { quitMachines, releaseMachines } from './service-stop.ts';
@@ -280,6 +281,17 @@ export class VirtualServer implements MachineService {
 
   operate(vm: string, operation: TaskOperation): TaskInfo {
     return operate(this.#openMachine(vm), operation);
+  }
+
+  /** As `operate`, to its end. Errors: those of `operate` and of the task. */
+  async perform(vm: string, operation: TaskOperation): Promise<void> {
+    await perform(this.#openMachine(vm), operation);
+  }
+
+  /** How long a boot of the machine may take, learned from its own, ms. */
+  bootWindowMs(vm: string): number {
+    const { watch, record } = this.#machines.find(vm);
+    return bootWindowMs(watch.memory().bootMs, record.configuration.heartbeat.bootWindowMaxMs ?? 600_000);
   }
 
   tasks(): TaskInfo[] {
