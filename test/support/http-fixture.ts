@@ -10,6 +10,7 @@ import {
   type ListenOptions,
   createHttpServer,
 } from '../../packages/server/src/http/server.ts';
+import { Incidents } from '../../packages/server/src/recovery/evidence.ts';
 import { MemoryEventLog } from './memory-event-log.ts';
 import { ScriptedMachineService } from './scripted-machine-service.ts';
 import { ScriptedRecovery } from './scripted-recovery.ts';
@@ -45,6 +46,11 @@ export async function startHttp(
   const server = await createHttpServer({
     service,
     recovery: new ScriptedRecovery(service),
+    incidents: new Incidents({
+      clock: new SystemClock(),
+      directory: '/nonexistent/incidents',
+      machines: { recoverable: () => ({ process: null }) },
+    }),
     log,
     metrics,
     logger,

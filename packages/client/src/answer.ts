@@ -6,6 +6,8 @@ import {
   type GuestFreezeResult,
   type GuestParameter,
   type HoldInfo,
+  type IncidentContent,
+  type IncidentInfo,
   type RecoveryInfo,
   type ServerInfo,
   type TaskInfo,
@@ -90,6 +92,20 @@ export function readRecoveryInfo(value: unknown): RecoveryInfo {
 export function readRecoveryDefault(value: unknown): CompleteRecoveryDefault {
   if (!isObject(value) || typeof value['action'] !== 'string') throw unexpected('policy of recovery');
   return value as unknown as CompleteRecoveryDefault;
+}
+
+/** One incident. */
+export function readIncidentInfo(value: unknown): IncidentInfo {
+  const good =
+    isObject(value) && isSeq(value['seq']) && isObject(value['vm']) && Array.isArray(value['files']);
+  if (!good) throw unexpected('incident');
+  return value as unknown as IncidentInfo;
+}
+
+/** A file of an incident. */
+export function readIncidentContent(value: unknown): IncidentContent {
+  if (!isObject(value) || typeof value['base64'] !== 'string') throw unexpected('file of an incident');
+  return value as unknown as IncidentContent;
 }
 
 function isOutput(value: unknown): boolean {

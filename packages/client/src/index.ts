@@ -2,6 +2,7 @@
 export { type AdviseOptions, type Connection, type SinkErrorContext } from './connection.ts';
 export { GuestOS } from './guest-os.ts';
 export { type HoldOptions } from './hold.ts';
+export { Incidents } from './incident.ts';
 export { MachineRecovery, ServerRecovery } from './recovery.ts';
 export { type SinkResult, type VirtualMachineSink, type VirtualServerSink } from './sink.ts';
 export { type Gap } from './subscription.ts';

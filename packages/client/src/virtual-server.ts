@@ -12,6 +12,7 @@ import {
 import { readHoldInfo, readList, readTaskInfo, readVmInfo } from './answer.ts';
 import { type AdviseOptions, type Connection, checkedAfter, connectSink, gapError } from './connection.ts';
 import { type HoldOptions, beginHold } from './hold.ts';
+import { Incidents } from './incident.ts';
 import { eventPageSize, maxNewestEvents } from './limits.ts';
 import type { Link } from './link.ts';
 import { newestEvents } from './newest-events.ts';
@@ -60,12 +61,15 @@ export interface EventsOptions {
 export class VirtualServer {
   /** What is done about guests that stop, where the machine does not say otherwise. */
   readonly recovery: ServerRecovery;
+  /** What was kept of guests that stopped. */
+  readonly incidents: Incidents;
   readonly #link: Link;
 
   /** Made by VirtualServer.connect, or by connect of the Node entry. */
   constructor(link: Link) {
     this.#link = link;
     this.recovery = new ServerRecovery(link);
+    this.incidents = new Incidents(link);
   }
 
   /** Connects to `http://HOST:PORT` or `https://…`, and asks who is there. Unix sockets: `@vmpulse/client/node`. */

@@ -191,3 +191,15 @@ export const fleetWindowMs: number = 60_000;
 export const recoveryCursorEvery = 500;
 /** Load of one minute for each processor above which the host counts as not well. */
 export const maxHostLoad = 4;
+
+// Evidence.
+/** How long one part of the evidence may take, ms: the reset waits for it. */
+export const evidencePartTimeoutMs: number = 5_000;
+/** What is kept of the end of a serial log. */
+export const maxSerialEvidenceBytes: number = 64 * 1024;
+/** Machines whose evidence is gathered at once. */
+export const maxParallelEvidence = 4;
+/** Incidents kept; the oldest go first. */
+export const maxIncidents = 200;
+/** Bytes of all incidents together. */
+export const maxIncidentBytes: number = 512 * 1024 ** 2;

@@ -3,7 +3,7 @@
  * way of the data, and takes it apart in the reverse.
  */
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { Logger } from 'pino';
 import { type Clock, SystemClock } from './clock.ts';
 import { MeasuredLog } from './event/measured-log.ts';
@@ -20,6 +20,7 @@ import { describeHost, loadTrouble } from './hypervisor/host-state.ts';
 import { QemuHypervisor } from './hypervisor/qemu/hypervisor.ts';
 import { maxHostLoad } from './limits.ts';
 import { Monitor } from './monitor/monitor.ts';
+import { Incidents } from './recovery/evidence.ts';
 import { Recovery, type RecoveryPorts } from './recovery/execute.ts';
 import { SqliteStore } from './store/sqlite-store.ts';
 import { GuestAgent } from './tick/guest-agent.ts';
@@ -98,17 +99,14 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     });
     // Before anyone can ask, so that a machine that is known is never answered with "unknown".
     await server.load();
-    const recovery = await loadRecovery(server, { clock, log, store, logger });
-    metrics.observe({
-      machines: () => server.countStates(),
-      guests: () => server.countVerdicts(),
-      held: () => server.holds.countHeld(),
-      log: () => store.state(),
-    });
+    const incidents = new Incidents({ clock, machines: server, directory: resolve(directory, 'incidents') });
+    const recovery = await loadRecovery(server, { clock, log, store, logger, evidence: incidents });
+    observeServer(metrics, server, store);
     const token = await loadToken(join(directory, 'token'));
     parts.http = await createHttpServer({
       service: server,
       recovery,
+      incidents,
       log,
       clock,
       metrics,
@@ -135,9 +133,18 @@ export async function startService(options: ServiceOptions): Promise<Service> {
   }
 }
 
+function observeServer(metrics: Metrics, server: VirtualServer, store: SqliteStore): void {
+  metrics.observe({
+    machines: () => server.countStates(),
+    guests: () => server.countVerdicts(),
+    held: () => server.holds.countHeld(),
+    log: () => store.state(),
+  });
+}
+
 async function loadRecovery(
   server: VirtualServer,
-  ports: Pick<RecoveryPorts, 'clock' | 'log' | 'store' | 'logger'>,
+  ports: Pick<RecoveryPorts, 'clock' | 'log' | 'store' | 'logger' | 'evidence'>,
 ): Promise<Recovery> {
   // As many guests that cannot be seen, or get no processor, as there are others: the host is the trouble.
   const guestTrouble = (): string | null => {
@@ -148,7 +155,6 @@ async function loadRecovery(
   const recovery = new Recovery({
     ...ports,
     machines: server,
-    evidence: null,
     hostTrouble: () => loadTrouble(maxHostLoad) ?? guestTrouble(),
     random: () => Math.random(),
   });

@@ -4,6 +4,7 @@ export * from './error.ts';
 export * from './event.ts';
 export * from './guest.ts';
 export * from './hresult.ts';
+export * from './incident.ts';
 export * from './machine.ts';
 export * from './name.ts';
 export * from './recovery.ts';

@@ -13,6 +13,7 @@ import {
 } from './event-schema.ts';
 import { guestSchemas } from './guest.ts';
 import { HResult } from './hresult.ts';
+import { incidentSchemas } from './incident.ts';
 import {
   type BootConfiguration,
   type DiskConfiguration,
@@ -367,5 +368,6 @@ export const schemas: readonly NamedSchema[] = [
   eventPageSchema,
   problemSchema,
   ...recoverySchemas(stopVerdictNames),
+  ...incidentSchemas,
   ...guestSchemas,
 ];

@@ -5,6 +5,7 @@ import { registerEvents } from './events.ts';
 import { ExitError, exitCodeHelp, exitCodeOf, exitCodes } from './exit-code.ts';
 import { registerGuest } from './guest.ts';
 import { registerHoldCommands } from './hold.ts';
+import { registerIncident } from './incident.ts';
 import { registerRecovery } from './recovery.ts';
 import { registerStatus } from './status.ts';
 import { registerTask } from './task.ts';
@@ -25,6 +26,7 @@ const clientVerbs: readonly string[] = [
   'holds',
   'release',
   'recovery',
+  'incident',
   'task',
 ];
 
@@ -59,6 +61,7 @@ export async function runProgram(
     registerEvents(program, terminal);
     registerHoldCommands(program, terminal);
     registerRecovery(program, terminal);
+    registerIncident(program, terminal);
     registerTask(program, terminal);
     await program.parseAsync(args, { from: 'user' });
     return exitCodes.ok;

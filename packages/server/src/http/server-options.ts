@@ -3,6 +3,7 @@ import { VmError } from '@vmpulse/wire';
 import type { Logger } from 'pino';
 import { type Clock, withDeadline } from '../clock.ts';
 import type { EventLog } from '../event/log.ts';
+import type { IncidentService } from '../vm/incident-service.ts';
 import type { MachineService } from '../vm/machine-service.ts';
 import type { RecoveryService } from '../vm/recovery-service.ts';
 import { httpAnswerTimeoutMs } from '../limits.ts';
@@ -24,6 +25,7 @@ export interface Readiness {
 export interface HttpServerOptions {
   readonly service: MachineService;
   readonly recovery: RecoveryService;
+  readonly incidents: IncidentService;
   readonly log: EventLog;
   readonly clock: Clock;
   readonly metrics: Metrics;

@@ -10,6 +10,7 @@ import { useBodyParser } from './body.ts';
 import { EventRoutes } from './event-routes.ts';
 import { registerGuestRoutes } from './guest-routes.ts';
 import { registerHoldRoutes } from './hold-routes.ts';
+import { registerIncidentRoutes } from './incident-routes.ts';
 import { type ListenAddress, type ListenOptions, Listeners } from './listener.ts';
 import { useOpenApi } from './openapi.ts';
 import { HttpError, sendProblem } from './problem.ts';
@@ -98,6 +99,7 @@ async function buildApp(options: HttpServerOptions, events: EventRoutes): Promis
   registerGuestRoutes(app, options);
   registerHoldRoutes(app, options);
   registerRecoveryRoutes(app, options);
+  registerIncidentRoutes(app, options);
   events.register(app);
   refuseOtherMethods(app, methodsByPath);
   await app.ready();

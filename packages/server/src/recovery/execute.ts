@@ -338,7 +338,7 @@ export class Recovery implements RecoveryService {
           .length
       : 0;
     const hostTrouble = mass ? this.#ports.hostTrouble() : null;
-    const bootWindowMs = this.#ports.machines.bootWindowMs(vm.id);
+    const { bootWindowMs } = this.#ports.machines.recoverable(vm.id);
     const brake = { mass, others, atOnce, hostTrouble };
     return planRecovery(planInput({ record, incident, vm, policy, bootWindowMs, brake, nowMs }));
   }

@@ -6,7 +6,7 @@ import type { Incident, StepRecord } from './record.ts';
 /** Machines as recovery needs them. Errors: VM_E_VM_UNKNOWN. */
 export interface RecoverableMachines {
   get(vm: string): VmInfo;
-  bootWindowMs(vm: string): number;
+  recoverable(vm: string): { readonly bootWindowMs: number };
   /** Carries an operation out, to its end. */
   perform(vm: string, operation: TaskOperation): Promise<void>;
 }

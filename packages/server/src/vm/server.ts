@@ -19,7 +19,7 @@ import {
 } from '@vmpulse/wire';
 import { type Clock, withDeadline } from '../clock.ts';
 import type { EventLog } from '../event/log.ts';
-import type { Hypervisor, HypervisorInfo } from '../hypervisor/hypervisor.ts';
+import type { Hypervisor, HypervisorInfo, RunningMachine } from '../hypervisor/hypervisor.ts';
 import {
   adoptionTimeoutMs,
   durableAppendTimeoutMs,
@@ -288,10 +288,11 @@ export class VirtualServer implements MachineService {
     await perform(this.#openMachine(vm), operation);
   }
 
-  /** How long a boot of the machine may take, learned from its own, ms. */
-  bootWindowMs(vm: string): number {
-    const { watch, record } = this.#machines.find(vm);
-    return bootWindowMs(watch.memory().bootMs, record.configuration.heartbeat.bootWindowMaxMs ?? 600_000);
+  /** What recovery needs besides: how long a boot may take (learned, ms), and the process. */
+  recoverable(vm: string): { readonly bootWindowMs: number; readonly process: RunningMachine | null } {
+    const { watch, record, process } = this.#machines.find(vm);
+    const mostMs = record.configuration.heartbeat.bootWindowMaxMs ?? 600_000;
+    return { bootWindowMs: bootWindowMs(watch.memory().bootMs, mostMs), process: process?.machine ?? null };
   }
 
   tasks(): TaskInfo[] {
