@@ -16,8 +16,10 @@ import {
   createHttpServer,
 } from '../../packages/server/src/http/server.ts';
 
+import { Incidents } from '../../packages/server/src/recovery/evidence.ts';
 import { MemoryEventLog } from './memory-event-log.ts';
 import { ScriptedMachineService } from './scripted-machine-service.ts';
+import { ScriptedRecovery } from './scripted-recovery.ts';
 
 /** The token of every fixture. */
 export const testToken = 'test-token-0123456789-0123456789-abcdef';
@@ -74,6 +76,12 @@ export async function startHttp(
     webhooks,
     subscriptions,
     scripts,
+    recovery: new ScriptedRecovery(service),
+    incidents: new Incidents({
+      clock: new SystemClock(),
+      directory: '/nonexistent/incidents',
+      machines: { recoverable: () => ({ process: null }) },
+    }),
     log,
     metrics,
     logger,

@@ -1,6 +1,6 @@
 /** Watches that write down what the lifecycle tells them, and tell an unexpected exit as the monitor does. */
 import type { RunState } from '../../packages/server/src/hypervisor/hypervisor.ts';
-import type { EventDraft } from '@vmpulse/wire';
+import type { EventDraft, Verdict } from '@vmpulse/wire';
 import type { EventLog } from '../../packages/server/src/event/log.ts';
 import type { AdditionsRecord, WatchMemory } from '../../packages/server/src/machine-record.ts';
 import type {
@@ -21,6 +21,8 @@ export interface RecordedWatch extends Watch {
   backlogged: () => boolean;
   hello: AdditionsRecord;
   kept: WatchMemory;
+  /** The verdict it shows. */
+  verdict: Verdict;
 }
 
 const nothing: AdditionsRecord = { version: null, osName: null, computerName: null };
@@ -77,6 +79,7 @@ function recordedWatch(request: WatchRequest, log: EventLog): RecordedWatch {
     backlogged: () => false,
     hello: nothing,
     kept: request.memory,
+    verdict: 'notObserved',
     listener: {
       onHello: () => undefined,
       onTick: () => {
@@ -121,7 +124,7 @@ function recordedWatch(request: WatchRequest, log: EventLog): RecordedWatch {
       vm = reference;
     },
     setConfiguration: ({ heartbeat }) => calls.push(`configuration ${heartbeat.intervalMs}`),
-    info: () => heartbeatInfo(watch.hello),
+    info: () => ({ ...heartbeatInfo(watch.hello), verdict: watch.verdict }),
     memory: () => watch.kept,
     close: () => calls.push('close'),
   };

@@ -190,6 +190,7 @@ export class ScriptedMachineService implements MachineService {
     const found = this.get(vm);
     await this.pending;
     if (change.notes !== undefined) found.notes = change.notes;
+    if (change.recovery !== undefined) found.recovery = change.recovery;
     return found;
   }
 

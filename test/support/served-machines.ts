@@ -3,7 +3,12 @@ import type { EventDraft, EventType, TaskInfo, VmConfiguration, VmEvent, VmState
 import { eventTypeOf, isEvent } from '@vmpulse/wire';
 import type { EventLog } from '../../packages/server/src/event/log.ts';
 import { FakeHost, FakeHypervisor } from '../../packages/server/src/hypervisor/fake.ts';
-import type { MachineEffect, MachineRecord, MachineStore } from '../../packages/server/src/machine-record.ts';
+import type {
+  DocumentStore,
+  MachineEffect,
+  MachineRecord,
+  MachineStore,
+} from '../../packages/server/src/machine-record.ts';
 import type {
   AgentPing,
   TickListener,
@@ -154,6 +159,14 @@ class Cut {
     };
   }
 
+  get documents(): DocumentStore {
+    const memory = this.#memory;
+    return {
+      loadDocuments: (kind) => memory.loadDocuments(kind),
+      putDocuments: (documents) => this.#unlessCut(() => memory.putDocuments(documents)),
+    };
+  }
+
   #unlessCut<T>(write: () => Promise<T>): Promise<T> {
     const unlessCut = (): Promise<T> => (this.isCut ? Promise.race<T>([]) : write());
     return this.stalled === null ? unlessCut() : this.stalled.then(unlessCut);
@@ -178,6 +191,16 @@ export class ServedMachines {
     this.hypervisor = new FakeHypervisor({ clock: this.clock, host: this.host });
     this.watches = new RecordedWatches(this.#cut.log);
     this.server = this.#serve();
+  }
+
+  /** The log as the present service has it: cut off when it is killed. */
+  get log(): EventLog {
+    return this.#cut.log;
+  }
+
+  /** Its documents. */
+  get documents(): DocumentStore {
+    return this.#cut.documents;
   }
 
   /** kill -9 and a new service over the same log and host. The new one is not started yet. */

@@ -1,6 +1,7 @@
 /** What the server answers is looked at before it is believed: a wrong shape is a VmError, never a TypeError later. */
 import {
   type DeadLetter,
+  type CompleteRecoveryDefault,
   type EventPage,
   type GuestExecutionResult,
   type GuestFreezeResult,
@@ -8,6 +9,9 @@ import {
   type HoldInfo,
   type ScriptInfo,
   type ScriptSettings,
+  type IncidentContent,
+  type IncidentInfo,
+  type RecoveryInfo,
   type ServerInfo,
   type SubscriptionInfo,
   type SubscriptionLease,
@@ -149,6 +153,34 @@ export function readScriptSettings(value: unknown): ScriptSettings {
   const flags = isObject(value) ? [value['vsScriptsEnabled'], value['vmScriptsEnabled']] : [undefined];
   if (!flags.every((one) => typeof one === 'boolean')) throw unexpected('settings of scripts');
   return value as ScriptSettings;
+}
+
+/** How a machine's recovery stands. */
+export function readRecoveryInfo(value: unknown): RecoveryInfo {
+  const good =
+    isObject(value) && isObject(value['vm']) && isObject(value['policy']) && Array.isArray(value['history']);
+  if (!good) throw unexpected('recovery of a machine');
+  return value as unknown as RecoveryInfo;
+}
+
+/** What the server does by default. */
+export function readRecoveryDefault(value: unknown): CompleteRecoveryDefault {
+  if (!isObject(value) || typeof value['action'] !== 'string') throw unexpected('policy of recovery');
+  return value as unknown as CompleteRecoveryDefault;
+}
+
+/** One incident. */
+export function readIncidentInfo(value: unknown): IncidentInfo {
+  const good =
+    isObject(value) && isSeq(value['seq']) && isObject(value['vm']) && Array.isArray(value['files']);
+  if (!good) throw unexpected('incident');
+  return value as unknown as IncidentInfo;
+}
+
+/** A file of an incident. */
+export function readIncidentContent(value: unknown): IncidentContent {
+  if (!isObject(value) || typeof value['base64'] !== 'string') throw unexpected('file of an incident');
+  return value as unknown as IncidentContent;
 }
 
 function isOutput(value: unknown): boolean {

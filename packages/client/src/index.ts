@@ -4,6 +4,8 @@ export { DurableSubscriptions } from './durable-subscriptions.ts';
 export { GuestOS } from './guest-os.ts';
 export { type HoldOptions } from './hold.ts';
 export { type AttachScriptOptions } from './script.ts';
+export { Incidents } from './incident.ts';
+export { MachineRecovery, ServerRecovery } from './recovery.ts';
 export { type SinkResult, type VirtualMachineSink, type VirtualServerSink } from './sink.ts';
 export { type Gap } from './subscription.ts';
 export { Task, type WaitOptions } from './task.ts';

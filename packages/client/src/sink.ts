@@ -1,6 +1,7 @@
 /** Sinks: the objects whose methods are called with events, as the original's event interfaces name them. */
 import {
   type EventType,
+  type RecoveryEventData,
   type VmEvent,
   VmError,
   eventTypeNames,
@@ -38,7 +39,8 @@ type LoggedEventType =
   | 'ioError'
   | 'memoryFailure'
   | 'scriptEnded'
-  | 'scriptsSkipped';
+  | 'scriptsSkipped'
+  | keyof RecoveryEventData;
 
 /**
  * `IVMVirtualServerEvents`, and what vmpulse tells besides. `virtualMachineConfig` is the machine's name. All methods
@@ -127,6 +129,12 @@ function nameIn(event: VmEvent): string {
 
 type Server = VirtualServerSink;
 
+function logged(type: keyof RecoveryEventData): Route<Server> {
+  return route<Server, keyof RecoveryEventData>(type, 'onEventLogged', (sink, event) =>
+    sink.onEventLogged?.(event.data.messageId, event),
+  );
+}
+
 /** `VMVirtualServerEvent` of the original and the extras, each to its method. */
 export const serverRoutes: Routes<VirtualServerSink> = {
   heartbeatStopped: route<Server, 'heartbeatStopped'>(
@@ -181,6 +189,11 @@ export const serverRoutes: Routes<VirtualServerSink> = {
   scriptsSkipped: route<Server, 'scriptsSkipped'>('scriptsSkipped', 'onEventLogged', (sink, event) =>
     sink.onEventLogged?.(event.data.messageId, event),
   ),
+  recoveryPlanned: logged('recoveryPlanned'),
+  recoveryStep: logged('recoveryStep'),
+  recoveryHeldBack: logged('recoveryHeldBack'),
+  recoverySucceeded: logged('recoverySucceeded'),
+  recoveryGaveUp: logged('recoveryGaveUp'),
   cohortSilent: {
     ...route<Server, 'cohortSilent'>('cohortSilent', 'onEventLogged', (sink, event) =>
       sink.onEventLogged?.(event.data.messageId, event),

@@ -16,6 +16,7 @@ import { type HoldOptions, beginHold } from './hold.ts';
 import type { Link } from './link.ts';
 import { adviseSink } from './named-sink.ts';
 import { type AttachScriptOptions, attachScript, fetchScript, listScripts, removeScript } from './script.ts';
+import { MachineRecovery } from './recovery.ts';
 import { type VirtualMachineSink, machineRoutes } from './sink.ts';
 import { Task } from './task.ts';
 import type { RequestOptions } from './transport.ts';
@@ -29,6 +30,7 @@ export type ConfigurationValue = string | number | boolean;
  */
 export class VirtualMachine {
   readonly guestOS: GuestOS;
+  readonly recovery: MachineRecovery;
   readonly #link: Link;
   readonly #path: string;
   #info: VmInfo;
@@ -38,6 +40,7 @@ export class VirtualMachine {
     this.#info = info;
     this.#path = `/v1/vms/${encodeURIComponent(info.id)}`;
     this.guestOS = new GuestOS(link, this.#path);
+    this.recovery = new MachineRecovery(link, this.#path);
   }
 
   get id(): string {

@@ -16,6 +16,7 @@ import { type AdviseOptions, type Connection, checkedAfter, gapError } from './c
 import { DurableSubscriptions } from './durable-subscriptions.ts';
 import { readHoldInfo, readList, readScriptSettings, readTaskInfo, readVmInfo } from './answer.ts';
 import { type HoldOptions, beginHold } from './hold.ts';
+import { Incidents } from './incident.ts';
 import { eventPageSize, maxNewestEvents } from './limits.ts';
 import type { Link } from './link.ts';
 import { adviseSink } from './named-sink.ts';
@@ -29,6 +30,7 @@ import {
   removeScript,
   serverScripts,
 } from './script.ts';
+import { ServerRecovery } from './recovery.ts';
 import { type VirtualServerSink, serverRoutes } from './sink.ts';
 import { type Gap, Subscription } from './subscription.ts';
 import { Task } from './task.ts';
@@ -71,11 +73,17 @@ export interface EventsOptions {
  * VMPULSE_E_UNAUTHENTICATED, E_ACCESSDENIED, E_UNEXPECTED.
  */
 export class VirtualServer {
+  /** What is done about guests that stop, where the machine does not say otherwise. */
+  readonly recovery: ServerRecovery;
+  /** What was kept of guests that stopped. */
+  readonly incidents: Incidents;
   readonly #link: Link;
 
   /** Made by VirtualServer.connect, or by connect of the Node entry. */
   constructor(link: Link) {
     this.#link = link;
+    this.recovery = new ServerRecovery(link);
+    this.incidents = new Incidents(link);
   }
 
   /** Connects to `http://HOST:PORT` or `https://…`, and asks who is there. Unix sockets: `@vmpulse/client/node`. */

@@ -291,3 +291,28 @@ export const scriptCursorStride = 500;
 export const scriptRetryMs: number = 1_000;
 /** How long the user database may take to name the scripts' user. */
 export const scriptUserTimeoutMs: number = 5_000;
+// Recovery.
+/** Longest pause between two attempts at one machine, ms: an hour, the window in which attempts are counted. */
+export const maxRecoveryBackoffMs: number = 3_600_000;
+/** A recovery that is held back is looked at again after this, ms; what holds it back is no event in every case. */
+export const recoveryRecheckMs: number = 2_000;
+/** Attempts kept of one machine: more than any window may count. */
+export const maxRecoveryHistory = 100;
+/** Stops within this of each other are counted together by the fleet brake, ms. */
+export const fleetWindowMs: number = 60_000;
+/** Events read before recovery's place in the log is stored again, where no event of its own stores it. */
+export const recoveryCursorEvery = 500;
+/** Load of one minute for each processor above which the host counts as not well. */
+export const maxHostLoad = 4;
+
+// Evidence.
+/** How long one part of the evidence may take, ms: the reset waits for it. */
+export const evidencePartTimeoutMs: number = 5_000;
+/** What is kept of the end of a serial log. */
+export const maxSerialEvidenceBytes: number = 64 * 1024;
+/** Machines whose evidence is gathered at once. */
+export const maxParallelEvidence = 4;
+/** Incidents kept; the oldest go first. */
+export const maxIncidents = 200;
+/** Bytes of all incidents together. */
+export const maxIncidentBytes: number = 512 * 1024 ** 2;

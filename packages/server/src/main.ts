@@ -3,7 +3,7 @@
  * way of the data, and takes it apart in the reverse.
  */
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { Logger } from 'pino';
 import { type Clock, SystemClock } from './clock.ts';
 import { type ScriptBookPorts, Scripts, findScriptUser } from './delivery/script.ts';
@@ -20,14 +20,17 @@ import {
 } from './http/server.ts';
 import { Metrics } from './http/metrics.ts';
 import { loadToken } from './http/token.ts';
-import { describeHost } from './hypervisor/host-state.ts';
+import { describeHost, loadTrouble } from './hypervisor/host-state.ts';
 import { QemuHypervisor } from './hypervisor/qemu/hypervisor.ts';
+import { maxHostLoad } from './limits.ts';
 import type { DocumentStore } from './machine-record.ts';
 import { Monitor } from './monitor/monitor.ts';
+import { Incidents } from './recovery/evidence.ts';
+import { Recovery, type RecoveryPorts } from './recovery/execute.ts';
 import { SqliteStore } from './store/sqlite-store.ts';
 import { GuestAgent } from './tick/guest-agent.ts';
 import { VirtioSerialSource } from './tick/virtio-serial.ts';
-import { VirtualServer } from './vm/server.ts';
+import { VirtualServer, type VirtualServerOptions } from './vm/server.ts';
 
 /** How a service is started. */
 export interface ServiceOptions {
@@ -62,6 +65,7 @@ interface Parts {
   subscriptions?: Subscriptions;
   webhooks?: Webhooks;
   scripts?: Scripts;
+  recovery?: Recovery;
   http?: HttpServer;
 }
 
@@ -90,6 +94,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
   let stopped: Promise<void> | undefined;
   const stop = async (reason: string): Promise<void> => {
     readiness = notReady('stopping', 'The service is stopping.');
+    await parts.recovery?.close();
     for (const part of [parts.server, parts.scripts]) await part?.stop(reason);
     parts.monitor?.close();
     await parts.webhooks?.close();
@@ -102,34 +107,39 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     const log = new MeasuredLog(store, clock, (tookMs) => metrics.appended(tookMs));
     parts.monitor = watchMetered(clock, log, metrics, logger);
     const qemu = qemuOf(options, clock);
-    const server = new VirtualServer({
-      clock,
-      log,
-      store,
-      hypervisors: [qemu],
-      watches: parts.monitor,
-      tickSource: new VirtioSerialSource(clock),
-      connectAgent: (address) => new GuestAgent(clock, address),
-      logger,
-      version,
-      pid: process.pid,
-    });
+    const server = serverOf({ clock, log, store, hypervisors: [qemu], watches: parts.monitor, logger });
     // Before anyone can ask, so that a machine that is known is never answered with "unknown".
     await server.load();
     const findVm = (vm: string): ReturnType<typeof server.reference> => server.reference(vm);
     const delivery = await openDelivery(options, { clock, log, store, warn, findVm });
     const { subscriptions, webhooks, scripts } = delivery;
     Object.assign(parts, { subscriptions, webhooks });
+    const incidents = new Incidents({ clock, machines: server, directory: resolve(directory, 'incidents') });
+    const recovery = await loadRecovery(server, { clock, log, store, logger, evidence: incidents });
     observeServer(metrics, server, store);
     const token = await loadToken(join(directory, 'token'));
     const ready = (): Readiness => readiness;
-    const face = { service: server, ...delivery, log, clock, metrics, token, logger, version, ready };
+    const face = {
+      service: server,
+      ...delivery,
+      recovery,
+      incidents,
+      log,
+      clock,
+      metrics,
+      token,
+      logger,
+      version,
+      ready,
+    };
     parts.http = await createHttpServer(face);
     const address = await listen(parts.http, options);
     // From here on it tells that it starts, and so it tells how it ends.
     Object.assign(parts, { server, scripts });
     await server.start();
     webhooks.start();
+    parts.recovery = recovery;
+    recovery.start();
     readiness = { ready: true, reasons: [] };
     void scripts.start();
     void sayHypervisor(qemu, (detail) => {
@@ -180,6 +190,26 @@ function observeServer(metrics: Metrics, server: VirtualServer, store: SqliteSto
   });
 }
 
+async function loadRecovery(
+  server: VirtualServer,
+  ports: Pick<RecoveryPorts, 'clock' | 'log' | 'store' | 'logger' | 'evidence'>,
+): Promise<Recovery> {
+  // As many guests that cannot be seen, or get no processor, as there are others: the host is the trouble.
+  const guestTrouble = (): string | null => {
+    const { unknown = 0, starved = 0, ...others } = server.countVerdicts();
+    const seen = Object.values(others).reduce((sum, count) => sum + count, 0);
+    return unknown + starved > seen ? `${unknown + starved} guests cannot be seen or are starved` : null;
+  };
+  const recovery = new Recovery({
+    ...ports,
+    machines: server,
+    hostTrouble: () => loadTrouble(maxHostLoad) ?? guestTrouble(),
+    random: () => Math.random(),
+  });
+  await recovery.load();
+  return recovery;
+}
+
 function watchMetered(clock: SystemClock, log: MeasuredLog, metrics: Metrics, logger: Logger): Monitor {
   let laneLagMs = 0;
   const monitor = new Monitor({
@@ -201,6 +231,19 @@ function watchMetered(clock: SystemClock, log: MeasuredLog, metrics: Metrics, lo
   });
   metrics.observe({ ticks: () => monitor.totalTicks, laneLagMs: () => laneLagMs });
   return monitor;
+}
+
+function serverOf(
+  ports: Omit<VirtualServerOptions, 'tickSource' | 'connectAgent' | 'version' | 'pid'>,
+): VirtualServer {
+  const { clock } = ports;
+  return new VirtualServer({
+    ...ports,
+    tickSource: new VirtioSerialSource(clock),
+    connectAgent: (address) => new GuestAgent(clock, address),
+    version,
+    pid: process.pid,
+  });
 }
 
 /** Whether kvm works takes seconds to find out; only what starts a machine waits for it. */

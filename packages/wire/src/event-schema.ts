@@ -7,6 +7,7 @@ import {
   eventTypeNames,
   eventTypePrefix,
 } from './event.ts';
+import { recoveryEventSchemas } from './recovery.ts';
 import {
   type JsonSchema,
   type NamedSchema,
@@ -270,6 +271,7 @@ const dataSchemas: Record<EventType, JsonSchema> = {
     { messageId, webhook: text(), from: number('First seq missed.'), to: number('Last seq missed.') },
     {},
   ),
+  ...recoveryEventSchemas(stopVerdictNames),
   taskFailed: objectOf<EventDataByType['taskFailed']>(
     { task: text('Id of the task.'), operation: text(), messageId, error: refer('ErrorInfo') },
     {},

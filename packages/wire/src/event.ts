@@ -3,6 +3,7 @@
  * type stand the original's numbers where it had them.
  */
 import type { ScriptOutcome, ScriptScope, ScriptTrigger } from './script.ts';
+import type { RecoveryEventData } from './recovery.ts';
 import type { VmState } from './states.ts';
 import type { Evidence, StopCause, StopVerdict } from './verdict.ts';
 
@@ -80,6 +81,16 @@ export const eventTypes: Record<keyof EventDataByType, OriginalNumbers> = {
   webhookDeadLetter: { server: 3 },
   /** Events that a webhook had not got yet are no longer kept. */
   webhookMissed: { server: 3 },
+  /** A guest stopped, and its machine's policy says what is done about it. */
+  recoveryPlanned: { server: 3 },
+  /** One step of a recovery: told before it is done, and how it ended. */
+  recoveryStep: { server: 3 },
+  /** Nothing is done for now; told once for each reason. */
+  recoveryHeldBack: { server: 3 },
+  /** The heartbeat came back after a step. */
+  recoverySucceeded: { server: 3 },
+  /** Nothing more is done until an operator acts. */
+  recoveryGaveUp: { server: 3 },
   /** An operation failed; `data.error` says why. */
   taskFailed: { server: 3 },
   /** Events could not be written for a time and some were lost; `data.lost` says how many. */
@@ -114,7 +125,7 @@ export interface ErrorInfo {
 export type HoldScope = 'vm' | 'all';
 
 /** The data of each type, besides `vm` and the original's `eventType` number. Times of day are ISO 8601. */
-export interface EventDataByType {
+export interface EventDataByType extends RecoveryEventData {
   serviceStarted: { messageId: number; version: string; pid: number; unclean: boolean };
   serviceStopped: { messageId: number; reason: string };
   vmCreated: { hypervisor: string };
@@ -291,4 +302,9 @@ export const messageIds = {
   scriptTimedOut: 132,
   scriptNotStarted: 133,
   scriptsSkipped: 134,
+  recoveryPlanned: 140,
+  recoveryStep: 141,
+  recoveryHeldBack: 142,
+  recoverySucceeded: 143,
+  recoveryGaveUp: 144,
 } as const;

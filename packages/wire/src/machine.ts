@@ -1,5 +1,6 @@
 /** Machines, guests, tasks and the server, as requests and answers name them. */
 import type { ErrorInfo, HoldScope, VmReference } from './event.ts';
+import type { RecoveryConfiguration } from './recovery.ts';
 import type { VmOperation, VmState } from './states.ts';
 import type { Verdict } from './verdict.ts';
 
@@ -81,8 +82,8 @@ export interface VmConfiguration {
   /** A watchdog device the guest may arm, and what QEMU does when it is not fed. */
   watchdog?: { model: 'i6300esb'; action: 'reset' | 'pause' | 'none' };
   heartbeat?: HeartbeatConfiguration;
-  /** Only `none` so far: vmpulse tells and leaves recovery to the operator. */
-  recovery?: { action: 'none' };
+  /** What is done when the guest stops; default: what the server's default says. */
+  recovery?: RecoveryConfiguration;
   autostart?: AutostartConfiguration;
   /** Default leaveRunning. */
   shutdownActionOnQuit?: ShutdownActionOnQuit;

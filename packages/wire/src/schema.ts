@@ -13,6 +13,7 @@ import {
 } from './event-schema.ts';
 import { guestSchemas } from './guest.ts';
 import { HResult } from './hresult.ts';
+import { incidentSchemas } from './incident.ts';
 import {
   type BootConfiguration,
   type DiskConfiguration,
@@ -31,6 +32,7 @@ import {
   taskResultCodes,
 } from './machine.ts';
 import { maxNameLength } from './name.ts';
+import { recoveryConfigurationSchema, recoverySchemas } from './recovery.ts';
 import {
   type JsonSchema,
   type NamedSchema,
@@ -76,7 +78,6 @@ export const verdictNames: readonly Verdict[] = [
 const errorCodeNames: readonly string[] = Object.keys(HResult).filter(isErrorCode);
 
 const path = text('Absolute path.');
-const recovery = objectOf<NonNullable<VmConfiguration['recovery']>>({ action: oneOf(['none']) }, {});
 const boot = objectOf<BootConfiguration>({ kernel: path }, { initrd: path, cmdline: text() });
 const watchdog = objectOf<NonNullable<VmConfiguration['watchdog']>>(
   { model: oneOf(['i6300esb']), action: oneOf(['reset', 'pause', 'none']) },
@@ -129,7 +130,7 @@ const settings = {
     description: "A VNC server on the machine's own Unix socket; default false.",
   } as JsonSchema,
   heartbeat,
-  recovery,
+  recovery: recoveryConfigurationSchema,
   autostart: objectOf<NonNullable<VmConfiguration['autostart']>>(
     { action: oneOf(['never', 'always', 'ifRunningAtQuit']) },
     { delaySeconds: number('Default 0.', { minimum: 0 }) },
@@ -369,6 +370,8 @@ export const schemas: readonly NamedSchema[] = [
   taskListSchema,
   eventPageSchema,
   problemSchema,
+  ...recoverySchemas(stopVerdictNames),
+  ...incidentSchemas,
   ...guestSchemas,
   ...subscriptionSchemas,
   ...webhookSchemas,

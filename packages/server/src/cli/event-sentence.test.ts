@@ -160,6 +160,49 @@ const rows: Row[] = [
     '2 of 9 watched guests fell silent within 120 ms: web-1, db-1; host: load 8.2 on 2 processors',
   ],
   [
+    {
+      type: 'recoveryPlanned',
+      data: { messageId: 140, stoppedSeq: 7, verdict: 'hung', action: 'reset', steps: ['evidence', 'reset'] },
+    },
+    'recovery is planned (reset): evidence, reset',
+  ],
+  [
+    {
+      type: 'recoveryStep',
+      data: {
+        messageId: 141,
+        stoppedSeq: 7,
+        step: 'reset',
+        phase: 'begun',
+        attempt: 2,
+        reason: 'hung',
+        dryRun: true,
+      },
+    },
+    'dry run: recovery step reset begun (attempt 2): hung',
+  ],
+  [
+    {
+      type: 'recoveryHeldBack',
+      data: { messageId: 142, stoppedSeq: 7, reason: 'busy', detail: 'its disks work' },
+    },
+    'recovery is held back (busy): its disks work',
+  ],
+  [
+    {
+      type: 'recoverySucceeded',
+      data: { messageId: 143, stoppedSeq: 7, step: 'reset', attempts: 1, outageMs: 9_000, recoveryMs: 8_000 },
+    },
+    'recovered by reset in 8 s (attempt 1), 9 s after it stopped',
+  ],
+  [
+    {
+      type: 'recoveryGaveUp',
+      data: { messageId: 144, stoppedSeq: 7, reason: 'attempts', attempts: 3, detail: 'look at it' },
+    },
+    'RECOVERY GAVE UP: look at it',
+  ],
+  [
     { type: 'hostSuspended', data: { messageId: 103, suspendedMs: 61_000 } },
     'the host slept for 1 min 1 s, and every guest with it',
   ],

@@ -94,6 +94,10 @@ function describeScript(data: VmEvent<'scriptEnded'>['data']): string {
   return `${what} ${how}${again}${wrote}`;
 }
 
+function rehearsed(dryRun: true | undefined): string {
+  return dryRun === true ? 'dry run: ' : '';
+}
+
 type Phrases = { readonly [T in EventType]: (data: VmEvent<T>['data']) => string };
 
 const phrases: Phrases = {
@@ -156,6 +160,16 @@ const phrases: Phrases = {
     return `${which} not run for ${skipped} events (#${firstSeq} to #${lastSeq}): ${why}`;
   },
   migratedAway: () => 'goes on in another QEMU: it was migrated away, and did not stop',
+  recoveryPlanned: ({ action, steps, dryRun }) =>
+    withReasons(`${rehearsed(dryRun)}recovery is planned (${action})`, steps),
+  recoveryStep: ({ step, phase, attempt, reason, error, dryRun }) =>
+    `${rehearsed(dryRun)}recovery step ${step} ${phase} (attempt ${attempt}): ${error?.detail ?? reason}`,
+  recoveryHeldBack: ({ reason, detail, dryRun }) =>
+    `${rehearsed(dryRun)}recovery is held back (${reason}): ${detail}`,
+  recoverySucceeded: ({ step, attempts, outageMs, recoveryMs }) =>
+    `recovered by ${step} in ${formatDuration(recoveryMs)} (attempt ${attempts}), ` +
+    `${formatDuration(outageMs)} after it stopped`,
+  recoveryGaveUp: ({ detail, dryRun }) => `${rehearsed(dryRun)}RECOVERY GAVE UP: ${detail}`,
   visibilityLost: (data) => withReasons(`cannot be judged: ${data.reason}`, describeEvidence(data.evidence)),
   visibilityRegained: (data) => `can be judged again after ${formatDuration(data.outageMs)}`,
   taskFailed: (data) => `${data.operation} failed: ${data.error.detail} (${data.error.code})`,
@@ -182,6 +196,9 @@ const colors: Partial<Record<EventType, Color>> = {
   taskFailed: 'red',
   deliverySetAside: 'red',
   subscriptionLostPlace: 'red',
+  recoveryGaveUp: 'red',
+  recoveryHeldBack: 'yellow',
+  recoverySucceeded: 'green',
   eventsLost: 'red',
   webhookDeadLetter: 'red',
   webhookMissed: 'red',

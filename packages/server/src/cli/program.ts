@@ -6,6 +6,8 @@ import { ExitError, exitCodeHelp, exitCodeOf, exitCodes } from './exit-code.ts';
 import { registerGuest } from './guest.ts';
 import { registerHoldCommands } from './hold.ts';
 import { registerScript } from './script.ts';
+import { registerIncident } from './incident.ts';
+import { registerRecovery } from './recovery.ts';
 import { registerStatus } from './status.ts';
 import { registerSubscription } from './subscription.ts';
 import { registerTask } from './task.ts';
@@ -29,6 +31,8 @@ const clientVerbs: readonly string[] = [
   'subscription',
   'webhook',
   'script',
+  'recovery',
+  'incident',
   'task',
 ];
 
@@ -65,6 +69,8 @@ export async function runProgram(
     registerSubscription(program, terminal);
     registerWebhook(program, terminal);
     registerScript(program, terminal);
+    registerRecovery(program, terminal);
+    registerIncident(program, terminal);
     registerTask(program, terminal);
     await program.parseAsync(args, { from: 'user' });
     return exitCodes.ok;

@@ -6,7 +6,9 @@ import type { Subscriptions } from '../delivery/subscriptions.ts';
 import type { WebhookService } from '../delivery/hook-service.ts';
 import type { ScriptService } from '../delivery/event-scripts.ts';
 import type { EventLog } from '../event/log.ts';
+import type { IncidentService } from '../vm/incident-service.ts';
 import type { MachineService } from '../vm/machine-service.ts';
+import type { RecoveryService } from '../vm/recovery-service.ts';
 import { httpAnswerTimeoutMs } from '../limits.ts';
 import type { Metrics } from './metrics.ts';
 
@@ -27,6 +29,8 @@ export interface HttpServerOptions {
   readonly service: MachineService;
   readonly webhooks: WebhookService;
   readonly scripts: ScriptService;
+  readonly recovery: RecoveryService;
+  readonly incidents: IncidentService;
   readonly log: EventLog;
   readonly subscriptions: Subscriptions;
   readonly clock: Clock;

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { describeHost } from './host-state.ts';
+import { describeHost, loadTrouble } from './host-state.ts';
 
 describe('the state of the host', () => {
   test('is load and pressure', () => {
@@ -20,4 +20,11 @@ describe('the state of the host', () => {
   test('of this host can be read', () => {
     expect(describeHost()).toMatch(/^load \d+\.\d+ on \d+ processors/u);
   });
+});
+
+test('the host is told as not well above a load for each processor', () => {
+  const load = (text: string | null) => () => text;
+  expect(loadTrouble(4, load('8.00 1 1'), 2)).toBeNull();
+  expect(loadTrouble(4, load('8.10 1 1'), 2)).toContain('load 8.10 on 2 processors');
+  expect(loadTrouble(4, load(null), 2)).toBeNull();
 });

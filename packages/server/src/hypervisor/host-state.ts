@@ -24,3 +24,13 @@ export function describeHost(
   if (waits.length > 0) parts.push(`waiting for ${waits.join(', ')} of the last 10 s`);
   return parts.join(', ');
 }
+
+/** Why the host is not well: its load of one minute is above `most` for each processor. null when it is well. */
+export function loadTrouble(
+  most: number,
+  readText: (path: string) => string | null = read,
+  processors: number = availableParallelism(),
+): string | null {
+  const load = Number(readText('/proc/loadavg')?.split(' ')[0] ?? 0);
+  return load > most * processors ? describeHost(readText, processors) : null;
+}

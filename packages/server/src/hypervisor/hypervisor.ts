@@ -145,6 +145,10 @@ export interface RunningMachine {
    * Empty when nothing is known.
    */
   serialTail(): Promise<string>;
+  /** Writes what the guest's screen shows to `file` (PNG). Absent: it cannot. */
+  screenshot?(file: string): Promise<void>;
+  /** The registers of the guest's processors, for people. Absent: it cannot. */
+  registers?(): Promise<string>;
   /** Stops observing; the process is left alone. Idempotent. */
   detach(): Promise<void>;
 }

@@ -5,34 +5,18 @@
 import { createHash } from 'node:crypto';
 import {
   checkName,
-  VmError,
   type CompleteVmConfiguration,
   type DiskConfiguration,
   type NetworkConfiguration,
   type VmChange,
 } from '@vmpulse/wire';
 import { z } from 'zod';
-import { didYouMean } from './suggestion.ts';
+import { flag, illegal, oneOf, strict, violation, whole } from './configuration-shape.ts';
+import { recoverySchema } from './recovery-policy.ts';
 import { checkValues } from './value-keys.ts';
 
 /** IDE has two channels of two. */
 const maxIdeDisks = 4;
-
-/** An object that refuses what it does not know, by name. */
-const strict = <T extends z.ZodRawShape>(shape: T): z.ZodObject<T, z.core.$strict> =>
-  z.strictObject(shape, {
-    error: (issue) => {
-      if (issue.code !== 'unrecognized_keys') return 'must be an object.';
-      const [key = ''] = issue.keys;
-      return `There is no property '${key}'${didYouMean(key, Object.keys(shape)) || '; leave it out.'}`;
-    },
-  });
-
-const whole = (least: number, most: number): z.ZodInt => {
-  const number = new Intl.NumberFormat('en-US');
-  const error = `must be a whole number from ${number.format(least)} to ${number.format(most)}.`;
-  return z.int({ error }).min(least, { error }).max(most, { error });
-};
 
 const text = (most: number): z.ZodString => {
   const error = `must be a text of at most ${most} characters without NUL.`;
@@ -40,15 +24,6 @@ const text = (most: number): z.ZodString => {
     .string({ error })
     .max(most, { error })
     .regex(/^[^\0]*$/, { error });
-};
-
-const flag = z.boolean({ error: 'must be true or false.' });
-
-const oneOf = <const T extends readonly [string, ...string[]]>(
-  ...words: T
-): z.ZodEnum<{ [K in T[number]]: K }> => {
-  const list = words.map((word) => `'${word}'`).join(', ');
-  return z.enum(words, { error: words.length === 1 ? `must be ${list}.` : `must be one of ${list}.` });
 };
 
 const list = <T extends z.ZodType>(item: T, most: number): z.ZodArray<T> => {
@@ -116,7 +91,7 @@ const schema = strict({
     bootWindowMaxMs: whole(10_000, 3_600_000).default(600_000),
     watch: flag.default(true),
   }).prefault({}),
-  recovery: strict({ action: oneOf('none') }).default({ action: 'none' }),
+  recovery: recoverySchema.default({ action: 'default' }),
   autostart: strict({
     action: oneOf('never', 'always', 'ifRunningAtQuit'),
     delaySeconds: whole(0, 86_400).default(0),
@@ -177,20 +152,6 @@ function changedValues(current: CompleteVmConfiguration['values'], change: unkno
   return Object.fromEntries(merged);
 }
 
-function violation(issues: readonly z.core.$ZodIssue[]): VmError {
-  const issue = issues.find((each) => each.code === 'unrecognized_keys') ?? issues[0];
-  const path = (issue?.path ?? []).map(String);
-  const unknown = issue?.code === 'unrecognized_keys' ? issue.keys[0] : undefined;
-  const field = [...path, ...(unknown === undefined ? [] : [unknown])];
-  const where = path.join('/');
-  const prefix = where === '' ? '' : unknown === undefined ? `${where} ` : `${where}: `;
-  return illegal(pointer(field), prefix + (issue?.message ?? 'The configuration is not valid.'));
-}
-
-function pointer(path: readonly string[]): string {
-  return path.map((part) => `/${part.replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
-}
-
 function completeDisk(disk: DiskConfiguration): DiskConfiguration {
   const ending = /\.[^./]*$/.exec(disk.file.toLowerCase())?.[0];
   const format = ending === '.qcow2' ? 'qcow2' : ending === '.vhd' ? 'vpc' : 'raw';
@@ -244,8 +205,4 @@ function completeNetwork(network: NetworkConfiguration, index: number, id: strin
 function derivedMac(id: string, index: number): string {
   const digest = createHash('sha256').update(`${id.toLowerCase()}/${index}`).digest();
   return ['52', '54', '00', ...[0, 1, 2].map((at) => digest.subarray(at, at + 1).toString('hex'))].join(':');
-}
-
-function illegal(field: string, detail: string): VmError {
-  return new VmError('VM_E_PREF_ILLEGAL_VALUE', detail, { field });
 }

@@ -27,6 +27,19 @@ const cancelable: readonly TaskOperation[] = ['startup', 'save', 'shutdown'];
  * turnOff takes the place of a shutdown or startup under way: that one is cancelled first.
  */
 export function operate(machine: Machine, operation: TaskOperation): TaskInfo {
+  return begin(machine, operation).info;
+}
+
+/** As `operate`; rejects with what ends the task, once its events are durable (or not soon). */
+export async function perform(machine: Machine, operation: TaskOperation): Promise<void> {
+  const error = await begin(machine, operation).ended;
+  if (error !== null) throw error;
+}
+
+function begin(
+  machine: Machine,
+  operation: TaskOperation,
+): { readonly info: TaskInfo; readonly ended: Promise<VmError | null> } {
   checkAllowed(machine, operation);
   const before = machine.slot;
   const task = machine.host.tasks.begin({
@@ -40,8 +53,8 @@ export function operate(machine: Machine, operation: TaskOperation): TaskInfo {
     if (before !== null) await before.done;
     await executors[operation](machine, task);
   };
-  void endTask(machine, operation, task, occupy(machine, operation, task, work));
-  return task.info();
+  const ended = endTask(machine, operation, task, occupy(machine, operation, task, work));
+  return { info: task.info(), ended };
 }
 
 /** Runs `work` with the machine's slot taken. Resolves with its error, or null; the slot is free by then. */
@@ -80,7 +93,7 @@ async function endTask(
   operation: TaskOperation,
   task: Task,
   outcome: Promise<VmError | null>,
-): Promise<void> {
+): Promise<VmError | null> {
   const error = await outcome;
   const { logger, tasks } = machine.host;
   // A cancelled operation did what it was told.
@@ -92,4 +105,5 @@ async function endTask(
   // So that one who saw the task end finds its events. A log that cannot be written must not hold it up for long.
   await machine.writtenSoon();
   tasks.end(task, error);
+  return error;
 }

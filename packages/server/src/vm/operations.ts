@@ -107,6 +107,8 @@ async function reset(machine: Machine): Promise<void> {
   machine.suspend('resetting');
   // activeConfiguration stays: a service that is killed here knows by it that the machine was not meant to be off.
   machine.enter({ kind: 'held', state: 'turningOff', process });
+  // Recovery judges by that event whether a reset may have been done by a service that was killed here.
+  await machine.writtenSoon();
   try {
     await process.machine.reset();
     requireSame(machine, process, 'turningOff');

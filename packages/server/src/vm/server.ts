@@ -20,7 +20,7 @@ import {
 } from '@vmpulse/wire';
 import { type Clock, withDeadline } from '../clock.ts';
 import type { EventLog } from '../event/log.ts';
-import type { Hypervisor, HypervisorInfo } from '../hypervisor/hypervisor.ts';
+import type { Hypervisor, HypervisorInfo, RunningMachine } from '../hypervisor/hypervisor.ts';
 import {
   adoptionTimeoutMs,
   durableAppendTimeoutMs,
@@ -29,6 +29,7 @@ import {
   serviceStopTimeoutMs,
 } from '../limits.ts';
 import type { MachineStore, StoredMachine } from '../machine-record.ts';
+import { bootWindowMs } from '../monitor/deadline.ts';
 import type { WatchKeeper } from '../monitor/watch.ts';
 import type { TickSource } from '../tick/source.ts';
 import { adopt } from './adoption.ts';
@@ -46,7 +47,7 @@ import type { MachineService, TaskOperation } from './machine-service.ts';
 import { Machine, type MachineHost } from './machine.ts';
 import { MemorySweep } from './memory-sweep.ts';
 import { checkId, newRecord } from './new-machine.ts';
-import { occupy, operate } from './operate.ts';
+import { occupy, operate, perform } from './operate.ts';
 import { forEachParallel } from './parallel.ts';
 import type { GuestAgentPort, Logger } from './ports.ts';
 import { quitMachines, releaseMachines } from './service-stop.ts';
@@ -111,12 +112,8 @@ export class VirtualServer implements MachineService {
     const journal = this.#journal;
     const tasks = this.#tasks;
     const stopping = this.#stopping.signal;
-    const holds = new Holds({
-      clock,
-      journal,
-      machines: this.#machines,
-      requireOpen: () => this.#requireOpen(),
-    });
+    const machines = this.#machines;
+    const holds = new Holds({ clock, journal, machines, requireOpen: () => this.#requireOpen() });
     this.holds = holds;
     this.guests = new GuestCommands({ clock, find: (vm) => this.#openMachine(vm) });
     const holdOn = (vmId: string): HoldInfo | null => holds.of(vmId);
@@ -286,6 +283,18 @@ export class VirtualServer implements MachineService {
 
   operate(vm: string, operation: TaskOperation): TaskInfo {
     return operate(this.#openMachine(vm), operation);
+  }
+
+  /** As `operate`, to its end. Errors: those of `operate` and of the task. */
+  async perform(vm: string, operation: TaskOperation): Promise<void> {
+    await perform(this.#openMachine(vm), operation);
+  }
+
+  /** What recovery needs besides: how long a boot may take (learned, ms), and the process. */
+  recoverable(vm: string): { readonly bootWindowMs: number; readonly process: RunningMachine | null } {
+    const { watch, record, process } = this.#machines.find(vm);
+    const mostMs = record.configuration.heartbeat.bootWindowMaxMs ?? 600_000;
+    return { bootWindowMs: bootWindowMs(watch.memory().bootMs, mostMs), process: process?.machine ?? null };
   }
 
   tasks(): TaskInfo[] {

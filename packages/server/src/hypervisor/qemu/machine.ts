@@ -209,6 +209,16 @@ export class QemuMachine implements RunningMachine {
     return { atMs: this.#clock.monotonicMs(), diskOperations, packetsSent: packetsSentBy(this.#taps) };
   }
 
+  /** QEMU 7.1 and newer; an older one refuses the format. */
+  async screenshot(file: string): Promise<void> {
+    await this.link.execute('screendump', { filename: file, format: 'png' });
+  }
+
+  async registers(): Promise<string> {
+    const answer = await this.link.execute('human-monitor-command', { 'command-line': 'info registers -a' });
+    return typeof answer === 'string' ? answer : '';
+  }
+
   serialTail(): Promise<string> {
     return this.#logs.serialTail();
   }

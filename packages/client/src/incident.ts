@@ -1,0 +1,37 @@
+/** Incidents as a client asks for them. */
+import { type IncidentInfo, VmError } from '@vmpulse/wire';
+import { readIncidentContent, readIncidentInfo, readList } from './answer.ts';
+import type { Link } from './link.ts';
+import type { RequestOptions } from './transport.ts';
+
+/** What was kept of guests that stopped, before anything was done to them; see VirtualServer.incidents. */
+export class Incidents {
+  readonly #link: Link;
+
+  constructor(link: Link) {
+    this.#link = link;
+  }
+
+  /** The newest first. */
+  async list(options: RequestOptions = {}): Promise<IncidentInfo[]> {
+    return readList(await this.#link.request('GET', '/v1/incidents', options), 'incidents', readIncidentInfo);
+  }
+
+  /** By the number of its heartbeatStopped event. Errors: VMPULSE_E_NOT_FOUND. */
+  async get(seq: number, options: RequestOptions = {}): Promise<IncidentInfo> {
+    return readIncidentInfo(await this.#link.request('GET', incidentPath(seq), options));
+  }
+
+  /** A file of it. Errors: VMPULSE_E_NOT_FOUND. */
+  async file(seq: number, name: string, options: RequestOptions = {}): Promise<Uint8Array> {
+    const path = `${incidentPath(seq)}/files/${encodeURIComponent(name)}`;
+    const { base64 } = readIncidentContent(await this.#link.request('GET', path, options));
+    return Uint8Array.from(atob(base64), (character) => character.codePointAt(0) ?? 0);
+  }
+}
+
+/** Errors: E_INVALIDARG. */
+function incidentPath(seq: number): string {
+  if (Number.isSafeInteger(seq) && seq > 0) return `/v1/incidents/${seq}`;
+  throw new VmError('E_INVALIDARG', `An incident goes by the number of its event, not by ${seq}.`);
+}

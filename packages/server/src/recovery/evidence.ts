@@ -1,0 +1,200 @@
+/**
+ * Evidence: what there is to know of a guest before it is reset, kept in DIR/incidents/<seq>/. Each part has a deadline
+ * of its own, and one that fails is told as missing; nothing here ever keeps a machine from being recovered.
+ */
+import { mkdir, open, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type IncidentInfo, VmError, type VmInfo } from '@vmpulse/wire';
+import { type Clock, withDeadline } from '../clock.ts';
+import type { RunningMachine } from '../hypervisor/hypervisor.ts';
+import {
+  evidencePartTimeoutMs,
+  maxIncidentBytes,
+  maxIncidents,
+  maxParallelEvidence,
+  maxSerialEvidenceBytes,
+} from '../limits.ts';
+import { type Gate, gate } from '../vm/gate.ts';
+import type { IncidentService } from '../vm/incident-service.ts';
+import type { Incident } from './record.ts';
+import type { EvidenceGatherer } from './step.ts';
+
+const summary = 'incident.json';
+
+/** What evidence is gathered with. */
+export interface EvidencePorts {
+  readonly clock: Clock;
+  /** DIR/incidents, absolute; made when it is needed. */
+  readonly directory: string;
+  readonly machines: { recoverable(vm: string): { readonly process: RunningMachine | null } };
+}
+
+/** Gathers evidence, keeps it for a time, and shows it. */
+export class Incidents implements EvidenceGatherer, IncidentService {
+  readonly #ports: EvidencePorts;
+  #gathering = 0;
+  readonly #queue: Gate[] = [];
+
+  constructor(ports: EvidencePorts) {
+    this.#ports = ports;
+  }
+
+  async gather(vm: VmInfo, incident: Incident): Promise<string> {
+    await this.#turn();
+    try {
+      return await this.#gather(vm, incident);
+    } finally {
+      this.#gathering -= 1;
+      this.#queue.shift()?.open();
+    }
+  }
+
+  async list(): Promise<IncidentInfo[]> {
+    const found = await Promise.all((await this.#seqs()).map((seq) => this.#read(seq)));
+    return found.filter((incident) => incident !== null).toReversed();
+  }
+
+  async get(seq: string): Promise<IncidentInfo> {
+    const found = /^[1-9]\d{0,15}$/u.test(seq) ? await this.#read(Number(seq)) : null;
+    if (found !== null) return found;
+    const shown = seq.slice(0, 20);
+    throw new VmError(
+      'VMPULSE_E_NOT_FOUND',
+      `There is no incident '${shown}'; vmpulse incident list shows all.`,
+    );
+  }
+
+  async file(seq: string, name: string): Promise<Buffer> {
+    const incident = await this.get(seq);
+    // Only what the summary names is read: no path leads out of the incident.
+    const file = incident.files.find((each) => each.name === name);
+    if (file === undefined) {
+      const names = incident.files.map((each) => each.name).join(', ') || 'none';
+      throw new VmError('VMPULSE_E_NOT_FOUND', `Incident ${seq} has no such file; its files: ${names}.`);
+    }
+    return readFile(join(this.#ports.directory, String(incident.seq), file.name));
+  }
+
+  /** A host full of guests that died together is not asked for all of them at once. */
+  async #turn(): Promise<void> {
+    if (this.#gathering >= maxParallelEvidence) {
+      const waiting = gate();
+      this.#queue.push(waiting);
+      await waiting.passed;
+    }
+    this.#gathering += 1;
+  }
+
+  async #gather(vm: VmInfo, { stoppedSeq, verdict }: Incident): Promise<string> {
+    const { clock, directory, machines } = this.#ports;
+    const folder = join(directory, String(stoppedSeq));
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const { process } = machines.recoverable(vm.id);
+    const missing: IncidentInfo['missing'] = [];
+    const part = async (name: string, write: (file: string) => Promise<void>): Promise<void> => {
+      const late = (): VmError =>
+        new VmError('VM_E_TIMED_OUT', `not had within ${evidencePartTimeoutMs / 1_000} s`);
+      try {
+        await withDeadline(clock, write(join(folder, name)), evidencePartTimeoutMs, late);
+      } catch (error) {
+        const reason = error instanceof Error ? error.message : String(error);
+        missing.push({ name, reason: reason.slice(0, 500) });
+      }
+    };
+    await Promise.all([
+      part('serial.log', (file) => keepTail(vm.files.serialLog, file)),
+      part('screen.png', (file) => needed(process?.screenshot?.(file))),
+      part('registers.txt', async (file) => writeFile(file, await needed(process?.registers?.()))),
+      part('state.json', (file) => keepState(process, vm, file)),
+    ]);
+    const files = await filesOf(folder);
+    const at = new Date(clock.wallMs()).toISOString();
+    const info: IncidentInfo = {
+      seq: stoppedSeq,
+      vm: { id: vm.id, name: vm.name },
+      at,
+      verdict,
+      files: files.filter(({ name }) => !missing.some((each) => each.name === name)),
+      missing,
+    };
+    await writeFile(join(folder, summary), JSON.stringify(info, null, 2), { mode: 0o600 });
+    await this.#retain(stoppedSeq);
+    const kept = info.files.map(({ name }) => name).join(', ') || 'nothing';
+    const lost = missing.map(({ name, reason }) => `${name} (${reason})`).join(', ');
+    return `kept ${kept}${lost === '' ? '' : `; without ${lost}`}`.slice(0, 500);
+  }
+
+  async #seqs(): Promise<number[]> {
+    const names = await readdir(this.#ports.directory).catch(() => []);
+    return names
+      .filter((name) => /^[1-9]\d{0,15}$/u.test(name))
+      .map(Number)
+      .toSorted((a, b) => a - b);
+  }
+
+  async #read(seq: number): Promise<IncidentInfo | null> {
+    try {
+      const text = await readFile(join(this.#ports.directory, String(seq), summary), 'utf8');
+      return JSON.parse(text) as IncidentInfo;
+    } catch {
+      // One that was cut off by the end of the service has no summary.
+      return null;
+    }
+  }
+
+  /** Takes the oldest away until count and bytes are within their bounds; never the one just kept. */
+  async #retain(newest: number): Promise<void> {
+    const { directory } = this.#ports;
+    let [count, bytes] = [0, 0];
+    for (const seq of (await this.#seqs()).toReversed()) {
+      const folder = join(directory, String(seq));
+      count += 1;
+      bytes += (await filesOf(folder)).reduce((sum, file) => sum + file.bytes, 0);
+      const fits = count <= maxIncidents && bytes <= maxIncidentBytes;
+      if (!fits && seq !== newest) await rm(folder, { recursive: true, force: true });
+    }
+  }
+}
+
+/** Errors: E_NOTIMPL where there is nobody to give it. */
+async function needed<T>(given: Promise<T> | undefined): Promise<T> {
+  if (given === undefined) throw new VmError('E_NOTIMPL', 'the machine has no process that could give it');
+  return given;
+}
+
+async function filesOf(folder: string): Promise<IncidentInfo['files']> {
+  const names = (await readdir(folder).catch(() => [])).filter((name) => name !== summary);
+  const files = names.map(async (name) => ({ name, bytes: (await stat(join(folder, name))).size }));
+  return (await Promise.all(files)).toSorted((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** Copies the last of a log. */
+async function keepTail(from: string, to: string): Promise<void> {
+  const log = await open(from, 'r');
+  try {
+    const { size } = await log.stat();
+    const length = Math.min(size, maxSerialEvidenceBytes);
+    const { buffer, bytesRead } = await log.read(Buffer.alloc(length), 0, length, size - length);
+    await writeFile(to, buffer.subarray(0, bytesRead), { mode: 0o600 });
+  } finally {
+    await log.close();
+  }
+}
+
+/** Run state, counters and processor time; what does not answer is told in its place. */
+async function keepState(process: RunningMachine | null, vm: VmInfo, file: string): Promise<void> {
+  const ask = async (answer: Promise<unknown> | undefined): Promise<unknown> => {
+    try {
+      return (await answer) ?? null;
+    } catch (error) {
+      return { error: VmError.from(error).message };
+    }
+  };
+  const [runState, counters, sample] = await Promise.all([
+    ask(process?.runState()),
+    ask(process?.counters()),
+    ask(process?.sample()),
+  ]);
+  const state = { state: vm.state, guest: vm.guest, runState, counters, sample };
+  await writeFile(file, JSON.stringify(state, null, 2), { mode: 0o600 });
+}

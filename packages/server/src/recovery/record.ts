@@ -1,0 +1,185 @@
+/**
+ * What recovery knows of one machine, and what an event makes of it: a pure function. The record is stored with each
+ * event of recovery, in its transaction; what came after is read from the log again. Times are wall times, ms.
+ */
+import {
+  type RecoveryAttempt,
+  type RecoveryStepName,
+  type StopVerdict,
+  type VmEvent,
+  type VmReference,
+  eventTypeOf,
+  isEvent,
+} from '@vmpulse/wire';
+import { disturbs } from './plan.ts';
+
+/** The last step of a stop; the seqs are known once the events were read back from the log. */
+export interface StepRecord {
+  readonly step: RecoveryStepName;
+  readonly attempt: number;
+  readonly outcome: 'begun' | 'done' | 'failed';
+  readonly begunSeq: number | null;
+  readonly endedSeq: number | null;
+  readonly endedMs: number | null;
+  /** States and resets told since it was begun: by them one judges whether it was carried out. */
+  readonly seen: readonly string[];
+  readonly stoppedAgain: boolean;
+  readonly dryRun: boolean;
+}
+
+/** A stop that is not over. */
+export interface Incident {
+  readonly stoppedSeq: number;
+  readonly verdict: StopVerdict;
+  readonly correlated: boolean;
+  readonly stoppedMs: number;
+  readonly runningSinceMs: number | null;
+  /** recoveryPlanned was told. */
+  readonly planned: boolean;
+  readonly taken: readonly RecoveryStepName[];
+  /** When the first step that disturbs began. */
+  readonly firstStepMs: number | null;
+  readonly last: StepRecord | null;
+  /** A step that disturbs was really carried out, or tried. */
+  readonly acted: boolean;
+  /** Reasons for holding back that were told. */
+  readonly told: readonly string[];
+  readonly jitter: number;
+}
+
+/** One attempt, or step besides. */
+export type AttemptRecord = Omit<RecoveryAttempt, 'at'> & { readonly atMs: number; readonly counts: boolean };
+
+/** What is known of one machine. */
+export interface RecoveryRecord {
+  readonly vm: VmReference;
+  /** Events up to this one are in it. */
+  readonly seq: number;
+  readonly incident: Incident | null;
+  readonly attempts: readonly AttemptRecord[];
+  readonly gaveUp: { readonly atMs: number; readonly reason: string; readonly dryRun: boolean } | null;
+}
+
+/** A machine of which nothing is known. */
+export function emptyRecord(vm: VmReference): RecoveryRecord {
+  return { vm, seq: 0, incident: null, attempts: [], gaveUp: null };
+}
+
+/** What an event made of a record. */
+export interface Folded {
+  readonly record: RecoveryRecord;
+  /** The heartbeat came back after a step of this incident. */
+  readonly succeeded: Incident | null;
+}
+
+/** When an event is taken to have happened, and since when its machine had run by then. */
+export interface FoldTimes {
+  readonly atMs: number;
+  readonly runningSinceMs: number | null;
+}
+
+/** What `event`, which is of this machine and came after all that is in the record, makes of it. */
+export function fold(record: RecoveryRecord, event: VmEvent, times: FoldTimes): Folded {
+  const next = { ...record, seq: event.seq, vm: event.data.vm ?? record.vm };
+  const same = (change: Partial<RecoveryRecord> = {}): Folded => ({
+    record: { ...next, ...change },
+    succeeded: null,
+  });
+  if (isEvent(event, 'heartbeatStopped')) return same({ incident: stopped(record, event, times) });
+  const { incident } = record;
+  if (isEvent(event, 'stateChanged')) return same(stateOf(record, event));
+  if (incident === null) return same();
+  if (isEvent(event, 'recoveryStep')) return same({ incident: ownStep(incident, event) });
+  const type = eventTypeOf(event);
+  if (type === 'heartbeatResumed' || type === 'heartbeatStarted') {
+    const succeeded = wasTried(incident) ? incident : null;
+    const attempts =
+      succeeded === null ? withoutBegun(record.attempts) : endAttempt(record.attempts, 'succeeded');
+    return { record: { ...next, incident: null, attempts }, succeeded };
+  }
+  if (type === 'turnedOffByGuest' || type === 'migratedAway') return same({ incident: null });
+  if (type !== 'guestReset' || !isOwn(incident, event.seq)) return same();
+  return same({ incident: seen(incident, 'guestReset') });
+}
+
+/** What a new state makes of it. */
+function stateOf(record: RecoveryRecord, { seq, data }: VmEvent<'stateChanged'>): Partial<RecoveryRecord> {
+  const { incident, gaveUp } = record;
+  const { state } = data;
+  if (incident !== null && isOwn(incident, seq)) return { incident: seen(incident, state) };
+  // Who starts or resets it, an operator, takes it over from here.
+  if (state === 'turningOn' || state === 'restoring') {
+    return gaveUp === null && incident === null ? {} : { incident: null, gaveUp: null, attempts: [] };
+  }
+  // Who turned it off, too; an exit is no turning off.
+  return state === 'turnedOff' && incident?.verdict !== 'exited' ? { incident: null } : {};
+}
+
+/** The outcome of the newest attempt. */
+export function endAttempt(
+  attempts: readonly AttemptRecord[],
+  outcome: AttemptRecord['outcome'],
+): AttemptRecord[] {
+  return attempts.map((each, index) => (index === attempts.length - 1 ? { ...each, outcome } : each));
+}
+
+function stopped(
+  { incident }: RecoveryRecord,
+  event: VmEvent<'heartbeatStopped'>,
+  { atMs, runningSinceMs }: FoldTimes,
+): Incident {
+  const { verdict, correlated } = event.data;
+  if (incident !== null) {
+    const { last } = incident;
+    const again = last !== null && last.outcome !== 'begun' && disturbs(last.step);
+    return { ...incident, verdict, last: again ? { ...last, stoppedAgain: true } : last };
+  }
+  return {
+    stoppedSeq: event.seq,
+    verdict,
+    correlated: correlated === true,
+    stoppedMs: atMs,
+    runningSinceMs,
+    planned: false,
+    taken: [],
+    firstStepMs: null,
+    last: null,
+    acted: false,
+    told: [],
+    jitter: 0,
+  };
+}
+
+/** Was a step carried out, so that the heartbeat may be its doing? */
+function wasTried({ acted, last }: Incident): boolean {
+  if (acted || last === null) return acted;
+  return disturbs(last.step) && (last.outcome !== 'begun' || last.seen.length > 0);
+}
+
+/** Without one that was told as begun, and cancelled before it was carried out. */
+function withoutBegun(attempts: readonly AttemptRecord[]): readonly AttemptRecord[] {
+  return attempts.at(-1)?.outcome === 'begun' ? attempts.slice(0, -1) : attempts;
+}
+
+/** Is it the doing of the step under way? All that is told between its beginning and its end is. */
+function isOwn({ last }: Incident, seq: number): boolean {
+  if (last === null || last.begunSeq === null || !disturbs(last.step)) return false;
+  // The end is read back from the log before anything that came after it.
+  return seq > last.begunSeq && (last.endedSeq === null || seq < last.endedSeq);
+}
+
+function seen(incident: Incident, what: string): Incident {
+  const { last } = incident;
+  return last === null || last.seen.length >= 32
+    ? incident
+    : { ...incident, last: { ...last, seen: [...last.seen, what] } };
+}
+
+function ownStep(incident: Incident, event: VmEvent<'recoveryStep'>): Incident {
+  const { last } = incident;
+  const { step, phase, stoppedSeq } = event.data;
+  if (last === null || last.step !== step || stoppedSeq !== incident.stoppedSeq) return incident;
+  // Of an earlier step of the same name: its number is smaller than that of the last one's beginning.
+  if (phase === 'begun') return { ...incident, last: { ...last, begunSeq: event.seq } };
+  return last.outcome === 'begun' ? incident : { ...incident, last: { ...last, endedSeq: event.seq } };
+}
