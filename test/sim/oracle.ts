@@ -157,6 +157,11 @@ export class Oracle {
     return 20_000;
   }
 
+  /** Many were struck at this moment: who fell silent just before is held for a second with them. */
+  struck(): void {
+    for (const episode of this.open) episode.byMs += cohortMs;
+  }
+
   /** The service died: what it alone had seen, the next one cannot know. */
   died(): void {
     this.down = true;

@@ -129,6 +129,7 @@ async function mass({ host, oracle, operator, random }: ServiceStage): Promise<v
     guest.engaged = false;
   });
   oracle.striking = false;
+  oracle.struck();
   await Promise.all(over);
 }
 
