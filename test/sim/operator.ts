@@ -99,12 +99,8 @@ export class Operator {
 
   /** Deletes the machine, which is off, and makes it anew. */
   async remake(guest: SimGuest): Promise<void> {
-    try {
-      await this.ask((server) => server.delete(guest.id));
-    } catch (error) {
-      if (!(error instanceof VmError)) throw error;
-      if (error.code !== 'VM_E_VM_UNKNOWN') return;
-    }
+    const refused = await this.untilWritten(() => this.ask((server) => server.delete(guest.id)));
+    if (refused !== null && refused !== 'VM_E_VM_UNKNOWN') return;
     await this.make(guest);
   }
 
@@ -117,10 +113,21 @@ export class Operator {
       additionsStoppedMs: kind.additionsStoppedMs,
     };
     const heartbeat = { patience, bootWindowMaxMs: kind.bootWindowMaxMs };
-    try {
-      await this.ask((server) => server.create({ name, heartbeat }, id));
-    } catch (error) {
-      if (!(error instanceof VmError) || error.code !== 'E_ALREADY_EXISTS') throw error;
+    await this.untilWritten(() => this.ask((server) => server.create({ name, heartbeat }, id)));
+  }
+
+  /** Asks again while the log cannot be written: what was asked may be done later. The code it was refused with. */
+  private async untilWritten(ask: () => Promise<unknown>): Promise<string | null> {
+    const endMs = this.world.nowMs + patienceMs;
+    for (;;) {
+      try {
+        await ask();
+        return null;
+      } catch (error) {
+        if (!(error instanceof VmError)) throw error;
+        if (error.code !== 'VMPULSE_E_LOG_UNAVAILABLE' || this.world.nowMs >= endMs) return error.code;
+      }
+      await this.world.sleep(askEveryMs);
     }
   }
 
