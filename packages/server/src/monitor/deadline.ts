@@ -88,6 +88,9 @@ const minSampleGapMs = 40;
 /** Longer than this a hung guest need not be looked at. */
 const maxSampleGapMs = 300;
 
+/** Samples closer together than this are compared twice before a guest is told as hung; see `Suspicion.idleOnce`. */
+export const shortGapMs = 100;
+
 /**
  * How far apart two samples of processor time must be to say that a guest idles instead of ticking: 0.3 η, within
  * [40 ms, 300 ms]. With η + α before it, that keeps a hang within 1.6 s at η = 1 s and 250 ms at η = 100 ms.

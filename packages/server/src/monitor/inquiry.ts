@@ -84,13 +84,13 @@ export class Inquiry {
     });
   }
 
-  /** A reading of its counters, dropped when there is none or it came too late to matter. */
-  read(witnesses: Witnesses, answer: (reading: Reading) => void): void {
+  /** A late guest's counters, dropped when there are none or they came too late to matter; see `Witnesses.readLate`. */
+  readLate(witnesses: Witnesses, soon: boolean, answer: (reading: Reading) => void): void {
     const asked = this.current;
     this.pacer.run(() => {
       if (asked !== this.current) return false;
       this.beside(async () => {
-        const reading = await witnesses.read();
+        const reading = await witnesses.readLate(soon);
         if (asked === this.current && reading !== null) answer(reading);
       });
       return true;

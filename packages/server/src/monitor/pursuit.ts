@@ -1,6 +1,6 @@
 /** What becomes of a guest's silence: looks at it, and while it is suspicious asks witnesses round by round. */
 import type { StopCause, StopVerdict } from '@vmpulse/wire';
-import { nextLookMs, overdue, sampleGapMs } from './deadline.ts';
+import { nextLookMs, overdue, sampleGapMs, shortGapMs } from './deadline.ts';
 import { type Decision, decide } from './decision.ts';
 import type { Circumstances } from './evidence.ts';
 import type { Guest } from './guest.ts';
@@ -17,8 +17,6 @@ const roundEveryMs = 1_000;
 const unseenRoundMs = 250;
 /** A guest found busy is not spinning for so long: one round at full speed is no livelock. */
 const busyForMs = 1_500;
-/** See `Suspicion.idleOnce`. */
-const shortGapMs = 100;
 /** Leaves the wheel; whatever changes lays the guest in again. */
 const leave = -1;
 
@@ -65,7 +63,8 @@ export class Pursuit {
     // A late guest is sampled before its deadline, so that there is something to compare with then.
     const isLate = againMs === guest.deadlineMs;
     if (isLate && sampled === null && guest.witnesses !== undefined) {
-      guest.inquiry.read(guest.witnesses, (reading) => {
+      const soon = guest.source === 'ticker' && this.gapMs < shortGapMs;
+      guest.inquiry.readLate(guest.witnesses, soon, (reading) => {
         if (guest.phase.is === 'armed') guest.note({ is: 'armed', late: { lastMs, reading } });
       });
     }
@@ -273,6 +272,8 @@ export class Pursuit {
       verdict,
       runDelayMs,
       settledAtMs: nowMs,
+      // Twice in a row, that is.
+      idleOnce: false,
       unseenSinceMs: since(suspicion.unseenSinceMs, verdict === 'unknown'),
       starvedSinceMs: since(suspicion.starvedSinceMs, verdict === 'starved'),
       goneSinceMs: verdict === 'gone' ? (suspicion.goneSinceMs ?? nowMs) : null,

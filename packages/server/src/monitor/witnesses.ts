@@ -7,6 +7,8 @@ import { type Clock, withDeadline } from '../clock.ts';
 import type { IoCounters, ProcessSample, RunningMachine, RunState } from '../hypervisor/hypervisor.ts';
 import { slowWitnessTimeoutMs, witnessTimeoutMs } from '../limits.ts';
 import type { AgentWitness } from '../tick/source.ts';
+import { AgentQuestion } from './agent-question.ts';
+import { shortGapMs } from './deadline.ts';
 import { LateAnswer, type Timed } from './late-answer.ts';
 import { kernelPanicIn } from './serial-panic.ts';
 import { describeRound } from './testimony.ts';
@@ -15,6 +17,12 @@ import { type Answers, loadBetween } from './verdict.ts';
 /** A wait shorter than this goes in steps of so many milliseconds. */
 const shortWaitMs = 100;
 const waitStepMs = 10;
+
+/**
+ * How long a ping lasts where samples are compared over a short gap, and so twice: as long as two rounds would wait for
+ * one ping each.
+ */
+const shortPingMs: number = 2 * witnessTimeoutMs;
 
 /** What a round begins with. */
 export interface Question {
@@ -60,14 +68,14 @@ export interface Pauses {
 export class Witnesses {
   private readonly clock: Clock;
   private readonly machine: RunningMachine;
-  private readonly agent: AgentWitness | null;
+  private readonly agent: AgentQuestion;
   private readonly runState: LateAnswer<RunState>;
   private readonly counters: LateAnswer<IoCounters>;
 
   constructor(clock: Clock, machine: RunningMachine, agent: AgentWitness | null) {
     this.clock = clock;
     this.machine = machine;
-    this.agent = agent;
+    this.agent = new AgentQuestion(clock, agent);
     this.runState = new LateAnswer(clock, () => machine.runState());
     this.counters = new LateAnswer(clock, () => machine.counters());
   }
@@ -81,6 +89,15 @@ export class Witnesses {
   }
 
   /**
+   * Counters of a guest whose tick is late. `soon`: a round over a short gap follows if it stays away; its agent is
+   * asked now, so that the round need not wait for it as long. Never rejects.
+   */
+  readLate(soon: boolean): Promise<Reading | null> {
+    if (soon) this.agent.put(shortPingMs);
+    return this.read();
+  }
+
+  /**
    * One round. Never rejects. After the wait between two samples it goes on when it is its turn: guests that fell
    * silent together are through with it together.
    */
@@ -90,7 +107,8 @@ export class Witnesses {
     if (question.first) this.runState.forget();
     // Its answer may take as long as the wait between two samples: an agent is an ordinary process of its guest.
     const agentTimeoutMs = Math.max(1.2 * sampleGapMs, witnessTimeoutMs);
-    const agentOut = this.askAgent(agentTimeoutMs, question.agentExpected);
+    const lastsMs = sampleGapMs < shortGapMs ? shortPingMs : agentTimeoutMs;
+    const agentOut = this.agent.ask(agentTimeoutMs, lastsMs, question.agentExpected);
     const timeoutMs = question.first ? witnessTimeoutMs : slowWitnessTimeoutMs;
     const before = baseline ?? (await this.read(timeoutMs));
     const beganMs = this.clock.monotonicMs();
@@ -146,18 +164,6 @@ export class Witnesses {
     } catch {
       return null;
     }
-  }
-
-  private async askAgent(timeoutMs: number, expected: boolean): Promise<Timed<Answers['agent']>> {
-    const { agent, clock } = this;
-    if (agent === null || (!agent.present && !expected)) return { answer: 'absent', tookMs: 0 };
-    const askedMs = clock.monotonicMs();
-    const ping = await agent.ping(timeoutMs);
-    const tookMs = clock.monotonicMs() - askedMs;
-    if (!ping.answered) return { answer: ping.reason === 'busy' ? 'busy' : 'silent', tookMs };
-    const leftMs = Math.max(witnessTimeoutMs, timeoutMs - tookMs);
-    const frozen = (await agent.fileSystems(leftMs)) === 'frozen';
-    return { answer: frozen ? 'frozen' : 'answered', tookMs: clock.monotonicMs() - askedMs };
   }
 
   private async serialPanic(): Promise<Timed<string | null>> {
