@@ -144,10 +144,10 @@ describe('a guest that does not stop', () => {
     expect(states('reset')).toEqual(['turningOff', 'deleteMachine', 'turningOn', 'running']);
   });
 
-  test('but is paused for 20 s', async () => {
+  test('but is paused for 8 s', async () => {
     const vm = await service.live('paused');
     await (await vm.pause()).waitForCompletion(10_000);
-    await quiet(vm, 20_000);
+    await quiet(vm, 8_000);
     await (await vm.resume()).waitForCompletion(10_000);
     await quiet(vm, 4_000);
     expect(since('paused')).toEqual(['stateChanged', 'stateChanged']);
