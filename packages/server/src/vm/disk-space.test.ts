@@ -47,6 +47,7 @@ describe('a file system that machines write to', () => {
     await world.freeMb(19);
     expect(world.served.state(vm)).toBe('paused');
     expect(world.served.host.machine(vm).runState).toBe('paused');
+    expect(world.served.server.get(vm).pausedFor).toBe('diskSpace');
     await world.freeMb(29);
     expect(world.served.state(vm)).toBe('paused');
     await world.freeMb(30);
@@ -155,6 +156,7 @@ describe('a machine on a file system that has no space', () => {
     const before = await world.runs('before');
     const again = await world.runs('again');
     await world.served.run(before, 'pause');
+    expect(world.served.server.get(before).pausedFor).toBeNull();
     await world.watch();
     await world.freeMb(10);
     await world.served.run(again, 'resume');
