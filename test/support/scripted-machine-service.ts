@@ -52,6 +52,7 @@ export function scriptedVm(name: string, id: string): VmInfo {
     pid: 4711,
     accelerator: 'tcg',
     startedAt: '2026-01-01T00:00:00.000Z',
+    pausedFor: null,
     createdAt: '2026-01-01T00:00:00.000Z',
     operations: operationsIn('running'),
     task: null,

@@ -16,6 +16,7 @@ export function scriptedMachine(name: string, number: number, changes: MachineCh
     pid: null,
     accelerator: null,
     startedAt: null,
+    pausedFor: null,
     createdAt: '2024-01-01T00:00:00.000Z',
     operations: [],
     task: null,

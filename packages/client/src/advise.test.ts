@@ -1,4 +1,4 @@
-import { HResult, VMVMState, VmError } from '@vmpulse/wire';
+import { HResult, VMVMState, VmError, eventTypeOf } from '@vmpulse/wire';
 import { describe, expect, it, vi } from 'vitest';
 import { eventually } from '../../../test/support/eventually.ts';
 import { reconnectingClients } from '../../../test/support/reconnecting-clients.ts';
@@ -73,6 +73,42 @@ describe('a sink of the server', () => {
       ['logged', 103],
       [null, 'upgrade'],
       ['web-1', 'released'],
+    ]);
+  });
+
+  it('gets every event of the service and its host with its message id, by the method of the original', async () => {
+    const server = await connect();
+    const told: unknown[] = [];
+    server.advise(
+      {
+        onServiceEvent: (id, { data }) => void told.push(['service', id, 'unclean' in data && data.unclean]),
+        onEventLogged: (id, event) => void told.push(['logged', id, eventTypeOf(event)]),
+      },
+      { after: 0 },
+    );
+    const [vm] = scripted.vms;
+    const started = { version: '1', pid: 1 };
+    scripted.emit('serviceStarted', { ...started, messageId: 1, unclean: false });
+    scripted.emit('serviceStarted', { ...started, messageId: 3, unclean: true });
+    scripted.emit('serviceStopped', { messageId: 2, reason: 'asked to' });
+    scripted.emit('ioError', { messageId: 104, device: 'disk0', action: 'stop', others: 0 }, vm);
+    scripted.emit('memoryFailure', { messageId: 105, recipient: 'guest', action: 'inject', others: 0 }, vm);
+    const space = { path: '/images', freeBytes: 1, boundBytes: 2, machines: [], machineCount: 0 };
+    scripted.emit('diskSpaceLow', { ...space, messageId: 106, level: 'warning', eventType: 10 });
+    scripted.emit('diskSpaceLow', { ...space, messageId: 107, level: 'error', eventType: 11 });
+    scripted.emit('diskSpaceRegained', { ...space, messageId: 108, from: 'error', to: 'ok' });
+    scripted.emit('diskSpaceUnknown', { messageId: 109, path: '/net', reason: 'no answer', over: false });
+    await eventually('all', () => told.length === 9);
+    expect(told).toEqual([
+      ['service', 1, false],
+      ['service', 3, true],
+      ['service', 2, false],
+      ['logged', 104, 'ioError'],
+      ['logged', 105, 'memoryFailure'],
+      ['logged', 106, 'diskSpaceLow'],
+      ['logged', 107, 'diskSpaceLow'],
+      ['logged', 108, 'diskSpaceRegained'],
+      ['logged', 109, 'diskSpaceUnknown'],
     ]);
   });
 

@@ -1,4 +1,4 @@
-import { eventTypeNames, eventTypes } from '@vmpulse/wire';
+import { type VmEvent, eventTypeNames, eventTypePrefix, eventTypes } from '@vmpulse/wire';
 import { expect, it } from 'vitest';
 import facts from '../../../test/fixtures/virtual-server-api.json' with { type: 'json' };
 import { HResult, type VirtualMachine, type VirtualServer, VMVMState } from './index.ts';
@@ -25,6 +25,22 @@ it('every event type that has a number of the original reaches the sink of that 
     if (eventTypes[type].server !== undefined) expect(serverRoutes).toHaveProperty(type);
     if (eventTypes[type].machine !== undefined) expect(machineRoutes).toHaveProperty(type);
   }
+});
+
+it('every message id is told by OnServiceEvent or OnEventLogged, as the type of its event says', () => {
+  const types = eventTypeNames.filter(
+    (type) => eventTypes[type].server === 1 || eventTypes[type].server === 3,
+  );
+  for (const type of types) {
+    const method = eventTypes[type].server === 1 ? 'onServiceEvent' : 'onEventLogged';
+    const told: unknown[] = [];
+    const sink = { [method]: (id: number) => void told.push(id) };
+    const data = { messageId: 77, machines: [], vms: [] };
+    const event = { seq: 1, type: `${eventTypePrefix}${type}`, data } as unknown as VmEvent;
+    void serverRoutes[type]?.call(sink, event);
+    expect([type, ...told]).toEqual([type, 77]);
+  }
+  expect(types.length).toBeGreaterThan(20);
 });
 
 it('a sink asks for the types it has methods for, or for all', () => {

@@ -38,6 +38,9 @@ type LoggedEventType =
   | 'webhookMissed'
   | 'ioError'
   | 'memoryFailure'
+  | 'diskSpaceLow'
+  | 'diskSpaceRegained'
+  | 'diskSpaceUnknown'
   | 'scriptEnded'
   | 'scriptsSkipped'
   | keyof RecoveryEventData;
@@ -181,6 +184,15 @@ export const serverRoutes: Routes<VirtualServerSink> = {
     sink.onEventLogged?.(event.data.messageId, event),
   ),
   memoryFailure: route<Server, 'memoryFailure'>('memoryFailure', 'onEventLogged', (sink, event) =>
+    sink.onEventLogged?.(event.data.messageId, event),
+  ),
+  diskSpaceLow: route<Server, 'diskSpaceLow'>('diskSpaceLow', 'onEventLogged', (sink, event) =>
+    sink.onEventLogged?.(event.data.messageId, event),
+  ),
+  diskSpaceRegained: route<Server, 'diskSpaceRegained'>('diskSpaceRegained', 'onEventLogged', (sink, event) =>
+    sink.onEventLogged?.(event.data.messageId, event),
+  ),
+  diskSpaceUnknown: route<Server, 'diskSpaceUnknown'>('diskSpaceUnknown', 'onEventLogged', (sink, event) =>
     sink.onEventLogged?.(event.data.messageId, event),
   ),
   scriptEnded: route<Server, 'scriptEnded'>('scriptEnded', 'onEventLogged', (sink, event) =>

@@ -259,6 +259,35 @@ export const hardwareFaultPauseMs: number = 60_000;
 /** Faults of one process told apart: a disk has at most three, and there are 24 disks. */
 export const maxHardwareFaultKinds = 80;
 
+// Disk space.
+
+/** Free bytes below which a file system is told as short of space: the original's bound. */
+export const diskSpaceWarningBytes: number = 100 * 1024 ** 2;
+/** Free bytes below which the machines on it are paused: the original's bound. */
+export const diskSpaceErrorBytes: number = 20 * 1024 ** 2;
+/** Space counts as regained half a bound above it, and no more than this above, bytes. */
+export const maxDiskSpaceMargin: number = 256 * 1024 ** 2;
+/** How fast a disk is taken to fill, bytes a second: looks come so often that a bound is not passed unseen by more. */
+export const diskFillBytesPerSecond: number = 1_000_000_000;
+/** Pause between two looks where there is plenty of space. */
+export const maxDiskLookMs: number = 10_000;
+/** Pause between two looks near a bound; some 20 us of work each. */
+export const minDiskLookMs = 250;
+/** Pause between two looks while machines are paused for want of space: somebody has to make room. */
+export const lowDiskLookMs: number = 1_000;
+/** How long a look may take; network file systems hang. It goes on beside, and no other begins there. */
+export const diskLookTimeoutMs: number = 2_000;
+/** Looks that hang at once, each with a thread of the pool's four; one more only on a disk of the host's own. */
+export const maxHungLooks = 2;
+/** Space that was not known for this long is told as diskSpaceUnknown. */
+export const diskUnknownMs: number = 10_000;
+/** Which file system a file is on is looked at again after this. */
+export const diskPlaceMs: number = 60_000;
+/** A machine that could not be paused or resumed is tried again after this. */
+export const diskRetryMs: number = 10_000;
+/** Machines named in an event of disk space. */
+export const maxDiskSpaceNames = 100;
+
 // Scripts on events.
 
 /** Scripts attached at once, of the server and of all machines. */

@@ -63,6 +63,13 @@ export interface AdditionsRecord {
   readonly computerName: string | null;
 }
 
+/**
+ * What the want of disk space has to do with a machine, changed by its changes of state (vm/disk-space.ts). `pausing`:
+ * it is about to be paused for it; `paused`: it was, and nobody touched it since; `exempt`: it was, and somebody
+ * resumed it: it is not paused again while the space is short.
+ */
+export type DiskSpaceMark = 'pausing' | 'paused' | 'exempt';
+
 /** A machine as stored. */
 export interface MachineRecord {
   readonly id: string;
@@ -76,6 +83,8 @@ export interface MachineRecord {
   readonly runningAtQuit: boolean;
   readonly additions: AdditionsRecord;
   readonly watch: WatchMemory;
+  /** Missing or null where space was never short. */
+  readonly diskSpace?: DiskSpaceMark | null;
 }
 
 /** A machine as loaded: with what the log's events made of it. */

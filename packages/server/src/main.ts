@@ -20,9 +20,10 @@ import {
 } from './http/server.ts';
 import { Metrics } from './http/metrics.ts';
 import { loadToken } from './http/token.ts';
+import { DiskLooks } from './hypervisor/disk-looks.ts';
 import { describeHost, loadTrouble } from './hypervisor/host-state.ts';
 import { QemuHypervisor } from './hypervisor/qemu/hypervisor.ts';
-import { maxHostLoad } from './limits.ts';
+import { diskSpaceErrorBytes, diskSpaceWarningBytes, maxHostLoad } from './limits.ts';
 import type { DocumentStore } from './machine-record.ts';
 import { Monitor } from './monitor/monitor.ts';
 import { Incidents } from './recovery/evidence.ts';
@@ -30,6 +31,8 @@ import { Recovery, type RecoveryPorts } from './recovery/execute.ts';
 import { SqliteStore } from './store/sqlite-store.ts';
 import { GuestAgent } from './tick/guest-agent.ts';
 import { VirtioSerialSource } from './tick/virtio-serial.ts';
+import type { DiskSpaceBounds } from './vm/disk-level.ts';
+import { DiskSpace, type DiskSpacePorts } from './vm/disk-space.ts';
 import { VirtualServer, type VirtualServerOptions } from './vm/server.ts';
 
 /** How a service is started. */
@@ -46,6 +49,8 @@ export interface ServiceOptions {
   readonly webhooksPublicOnly?: boolean;
   /** The user that scripts on events run as; only a service of root's may choose. By default that of the service. */
   readonly scriptUser?: string;
+  /** Free bytes of a file system below which it is told as low, and its machines are paused. */
+  readonly diskSpace?: Partial<DiskSpaceBounds>;
   readonly logger: Logger;
 }
 
@@ -66,6 +71,7 @@ interface Parts {
   webhooks?: Webhooks;
   scripts?: Scripts;
   recovery?: Recovery;
+  diskSpace?: DiskSpace;
   http?: HttpServer;
 }
 
@@ -94,6 +100,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
   let stopped: Promise<void> | undefined;
   const stop = async (reason: string): Promise<void> => {
     readiness = notReady('stopping', 'The service is stopping.');
+    parts.diskSpace?.close();
     await parts.recovery?.close();
     for (const part of [parts.server, parts.scripts]) await part?.stop(reason);
     parts.monitor?.close();
@@ -116,7 +123,8 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     Object.assign(parts, { subscriptions, webhooks });
     const incidents = new Incidents({ clock, machines: server, directory: resolve(directory, 'incidents') });
     const recovery = await loadRecovery(server, { clock, log, store, logger, evidence: incidents });
-    observeServer(metrics, server, store);
+    const diskSpace = await loadDiskSpace(options, { clock, log, store, logger, machines: server.machines });
+    observeServer(metrics, server, store, diskSpace);
     const token = await loadToken(join(directory, 'token'));
     const ready = (): Readiness => readiness;
     const face = {
@@ -138,8 +146,9 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     Object.assign(parts, { server, scripts });
     await server.start();
     webhooks.start();
-    parts.recovery = recovery;
+    Object.assign(parts, { recovery, diskSpace });
     recovery.start();
+    diskSpace.start();
     readiness = { ready: true, reasons: [] };
     void scripts.start();
     void sayHypervisor(qemu, (detail) => {
@@ -181,12 +190,35 @@ async function openDelivery(options: ServiceOptions, ports: DeliveryPorts): Prom
   return { subscriptions, scripts, webhooks: await Webhooks.open({ ...ports, version, publicOnly }) };
 }
 
-function observeServer(metrics: Metrics, server: VirtualServer, store: SqliteStore): void {
+/** Errors: E_INVALIDARG. */
+async function loadDiskSpace(
+  { directory, diskSpace = {} }: ServiceOptions,
+  ports: Omit<DiskSpacePorts, 'looks' | 'directory' | 'bounds'>,
+): Promise<DiskSpace> {
+  const usual = { warningBytes: diskSpaceWarningBytes, errorBytes: diskSpaceErrorBytes };
+  const bounds = { ...usual, ...diskSpace };
+  const watch = new DiskSpace({
+    ...ports,
+    looks: new DiskLooks(ports.clock),
+    directory: resolve(directory),
+    bounds,
+  });
+  await watch.load();
+  return watch;
+}
+
+function observeServer(
+  metrics: Metrics,
+  server: VirtualServer,
+  store: SqliteStore,
+  diskSpace: DiskSpace,
+): void {
   metrics.observe({
     machines: () => server.countStates(),
     guests: () => server.countVerdicts(),
     held: () => server.holds.countHeld(),
     log: () => store.state(),
+    diskSpace: () => diskSpace.counts(),
   });
 }
 

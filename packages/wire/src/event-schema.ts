@@ -1,5 +1,7 @@
 /** JSON Schemas of events: the envelope, and the data of each type. */
 import {
+  type DiskSpaceEventData,
+  type DiskSpaceLevel,
   type ErrorInfo,
   type EventDataByType,
   type EventType,
@@ -109,6 +111,15 @@ const evidence = refer('Evidence');
 const outageMs = milliseconds('Length of the outage.');
 const messageId = number('The number that OnServiceEvent and OnEventLogged tell.');
 const likeIt = number('How many like it there were since the last that was told.');
+const diskSpaceLevels: readonly DiskSpaceLevel[] = ['warning', 'error'];
+const diskSpace: Record<keyof DiskSpaceEventData, JsonSchema> = {
+  messageId,
+  path: text('Where it is mounted.'),
+  freeBytes: number('Free for who is not root.'),
+  boundBytes: number('What it fell below, or rose above with a margin.'),
+  machines: listOf(refer('VmReference')),
+  machineCount: number('Machines with a disk on it that they may write to; `machines` has the first 100.'),
+};
 const nothing: JsonSchema = { type: 'object', properties: {} };
 
 /** The data of each type, besides `vm` and the original's `eventType`. */
@@ -131,7 +142,7 @@ const dataSchemas: Record<EventType, JsonSchema> = {
   ),
   stateChanged: objectOf<EventDataByType['stateChanged']>(
     { state: oneOf(vmStates), stateCode: number(), previousState: oneOf(vmStates) },
-    {},
+    { reason: oneOf(['diskSpace'], 'The service paused it itself, for want of disk space.') },
   ),
   shutdownRequested: objectOf<EventDataByType['shutdownRequested']>({ by: oneOf(['acpi']) }, {}),
   turnedOffByGuest: objectOf<EventDataByType['turnedOffByGuest']>({ reason: text() }, {}),
@@ -201,6 +212,22 @@ const dataSchemas: Record<EventType, JsonSchema> = {
       action: text('What QEMU did: ignore, inject, fatal, reset.'),
       others: likeIt,
     },
+    {},
+  ),
+  diskSpaceLow: objectOf<EventDataByType['diskSpaceLow']>(
+    {
+      ...diskSpace,
+      level: oneOf(diskSpaceLevels, 'On error the machines are paused.'),
+      eventType: number('10: warning, 11: error.'),
+    },
+    {},
+  ),
+  diskSpaceRegained: objectOf<EventDataByType['diskSpaceRegained']>(
+    { ...diskSpace, from: oneOf(diskSpaceLevels), to: oneOf([...diskSpaceLevels, 'ok']) },
+    {},
+  ),
+  diskSpaceUnknown: objectOf<EventDataByType['diskSpaceUnknown']>(
+    { messageId, path: text('Where it is mounted.'), reason: text(), over: flag },
     {},
   ),
   scriptEnded: objectOf<EventDataByType['scriptEnded']>(

@@ -65,6 +65,12 @@ export const eventTypes: Record<keyof EventDataByType, OriginalNumbers> = {
   ioError: { server: 3 },
   /** The host's memory failed under the machine. */
   memoryFailure: { server: 3 },
+  /** A file system that is written to has little space left; `data.eventType` is 10 (warning) or 11 (error). */
+  diskSpaceLow: { server: 3 },
+  /** It has room again. */
+  diskSpaceRegained: { server: 3 },
+  /** How much space is left cannot be found out (a hung network file system), or can be again. */
+  diskSpaceUnknown: { server: 3 },
   /** A script that is attached to an event has ended, or could not be started. */
   scriptEnded: { server: 3 },
   /** Scripts were not run for some events: more waited than are kept, or the events were gone. */
@@ -124,6 +130,23 @@ export interface ErrorInfo {
 /** What a hold covers: one machine's watch, or every one. */
 export type HoldScope = 'vm' | 'all';
 
+/** How low the space of a file system is. */
+export type DiskSpaceLevel = 'warning' | 'error';
+
+/** What is told of a file system's space. */
+export interface DiskSpaceEventData {
+  readonly messageId: number;
+  /** Where it is mounted. */
+  readonly path: string;
+  /** Free for who is not root. */
+  readonly freeBytes: number;
+  /** The bound that it fell below, or rose above with a margin. */
+  readonly boundBytes: number;
+  /** Machines with a disk on it that they may write to; the first 100 of `machineCount`. */
+  readonly machines: readonly VmReference[];
+  readonly machineCount: number;
+}
+
 /** The data of each type, besides `vm` and the original's `eventType` number. Times of day are ISO 8601. */
 export interface EventDataByType extends RecoveryEventData {
   serviceStarted: { messageId: number; version: string; pid: number; unclean: boolean };
@@ -131,7 +154,8 @@ export interface EventDataByType extends RecoveryEventData {
   vmCreated: { hypervisor: string };
   vmDeleted: object;
   configurationChanged: { key: string; value: unknown; effective: 'now' | 'nextStart' };
-  stateChanged: { state: VmState; stateCode: number; previousState: VmState };
+  /** `reason`: it was paused by the service itself, for want of disk space. */
+  stateChanged: { state: VmState; stateCode: number; previousState: VmState; reason?: 'diskSpace' };
   shutdownRequested: { by: 'acpi' };
   turnedOffByGuest: { reason: string };
   guestReset: { reason: string; byGuest: boolean };
@@ -168,6 +192,16 @@ export interface EventDataByType extends RecoveryEventData {
   ioError: { messageId: number; device: string; action: string; others: number };
   /** `recipient`: whom it hit, `hypervisor` or `guest`. `action`: `ignore`, `inject`, `fatal`, `reset`. */
   memoryFailure: { messageId: number; recipient: string; action: string; others: number };
+  /** On `error` the machines are paused. */
+  diskSpaceLow: DiskSpaceEventData & {
+    level: DiskSpaceLevel;
+    /** `VMEventType` of the original: 10 warning, 11 error. */
+    eventType: number;
+  };
+  /** `from`: what it was; `to`: what it is. From `error` on, machines that were paused for it are resumed. */
+  diskSpaceRegained: DiskSpaceEventData & { from: DiskSpaceLevel; to: DiskSpaceLevel | 'ok' };
+  /** `over`: it can be found out again. */
+  diskSpaceUnknown: { messageId: number; path: string; reason: string; over: boolean };
   scriptEnded: {
     messageId: number;
     scope: ScriptScope;
@@ -297,6 +331,10 @@ export const messageIds = {
   webhookMissed: 122,
   ioError: 104,
   memoryFailure: 105,
+  diskSpaceWarning: 106,
+  diskSpaceError: 107,
+  diskSpaceRegained: 108,
+  diskSpaceUnknown: 109,
   scriptOk: 130,
   scriptFailed: 131,
   scriptTimedOut: 132,

@@ -155,6 +155,8 @@ export interface VmInfo extends CompleteVmConfiguration {
   hypervisor: 'qemu' | 'libvirt' | 'fake';
   state: VmState;
   stateCode: number;
+  /** Why the service paused it itself: it resumes it when there is room. null where it did not. */
+  pausedFor: 'diskSpace' | null;
   /** QEMU's process, while there is one. */
   pid: number | null;
   accelerator: 'kvm' | 'tcg' | null;

@@ -239,6 +239,7 @@ export const vmInfoSchema: NamedSchema = named(
       hypervisor: oneOf(['qemu', 'libvirt', 'fake']),
       state: oneOf(vmStates),
       stateCode: number("VMVMState of Virtual Server: the state's number."),
+      pausedFor: orNull(oneOf(['diskSpace'], 'Why the service paused it itself, and will resume it.')),
       pid: orNull(number("QEMU's process, while there is one.")),
       accelerator: orNull(oneOf(['kvm', 'tcg'])),
       startedAt: orNull(timestamp),

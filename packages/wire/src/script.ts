@@ -32,19 +32,25 @@ const stateTriggers = {
   vmTurnedOff: 5,
 } as const;
 
+/** Levels of diskSpaceLow that the original has event types of their own for. */
+const diskTriggers = { diskSpaceWarning: 10, diskSpaceError: 11 } as const;
+
 /** Events of which there are scripts themselves: none runs for them, or it could run for ever. */
 type UntriggeredType = 'scriptEnded' | 'scriptsSkipped';
 const untriggered: readonly string[] = ['scriptEnded', 'scriptsSkipped'] satisfies UntriggeredType[];
 
 /** What a script is attached to: an event type, or one of the original's that is a change of state here. */
-export type ScriptTrigger = Exclude<EventType, UntriggeredType> | keyof typeof stateTriggers;
+export type ScriptTrigger =
+  | Exclude<EventType, UntriggeredType>
+  | keyof typeof stateTriggers
+  | keyof typeof diskTriggers;
 
 /** Every trigger with the original's `VMEventType`, where it has one. */
 const triggerNumbers: ReadonlyMap<ScriptTrigger, number | undefined> = new Map([
   ...Object.entries(eventTypes)
     .filter(([type]) => !untriggered.includes(type))
     .map(([type, { script }]): [ScriptTrigger, number | undefined] => [type as ScriptTrigger, script]),
-  ...(Object.entries(stateTriggers) as [ScriptTrigger, number][]),
+  ...(Object.entries({ ...stateTriggers, ...diskTriggers }) as [ScriptTrigger, number][]),
 ]);
 
 /** Every trigger. */
@@ -71,6 +77,8 @@ export function scriptTriggersOf(event: VmEvent): ScriptTrigger[] {
   if (untriggered.includes(type)) return [];
   if (isEvent(event, 'configurationChanged') && event.data.key.startsWith(scriptKeyPrefix)) return [];
   const found: ScriptTrigger[] = triggerNumbers.has(type as ScriptTrigger) ? [type as ScriptTrigger] : [];
+  if (isEvent(event, 'diskSpaceLow'))
+    found.push(event.data.level === 'error' ? 'diskSpaceError' : 'diskSpaceWarning');
   if (!isEvent(event, 'stateChanged')) return found;
   const { state, previousState } = event.data;
   if (state === 'running' && previousState === 'turningOn') found.push('vmLaunched');

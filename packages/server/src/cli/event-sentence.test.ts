@@ -18,6 +18,14 @@ const witnesses = [
 
 type Row = [Pick<EventDraft, 'type' | 'data'>, string];
 
+const lowSpace = {
+  path: '/images',
+  freeBytes: 2e7,
+  boundBytes: 20 * 1024 ** 2,
+  machines: [],
+  machineCount: 0,
+};
+
 const scriptEnd = {
   messageId: 130,
   scope: 'server',
@@ -213,6 +221,24 @@ const rows: Row[] = [
   [
     { type: 'memoryFailure', data: { messageId: 105, recipient: 'guest', action: 'inject', others: 3 } },
     'memory of the host failed under its guest (QEMU: inject), and 3 times more since that was last told',
+  ],
+  [
+    { type: 'diskSpaceLow', data: { ...lowSpace, messageId: 106, level: 'warning', eventType: 10 } },
+    'DISK SPACE LOW: 19 MB left at /images, below 20 MB',
+  ],
+  [
+    {
+      type: 'diskSpaceRegained',
+      data: { ...lowSpace, messageId: 108, from: 'error', to: 'warning', freeBytes: 31 * 1024 ** 2 },
+    },
+    'disk space regained: 31 MB free at /images, which is still little',
+  ],
+  [
+    {
+      type: 'diskSpaceUnknown',
+      data: { messageId: 109, path: '/net', reason: 'it does not answer', over: false },
+    },
+    'the disk space at /net is not known: it does not answer',
   ],
   [
     { type: 'scriptEnded', data: { ...scriptEnd, outcome: 'ok', exitStatus: 0, attempt: 2 } },

@@ -110,7 +110,8 @@ const phrases: Phrases = {
     const when = effective === 'nextStart' ? ' at its next start' : '';
     return `${key} is now ${JSON.stringify(value) ?? 'unset'}${when}`;
   },
-  stateChanged: (data) => `${data.previousState} -> ${data.state}`,
+  stateChanged: ({ previousState, state, reason }) =>
+    `${previousState} -> ${state}${reason === 'diskSpace' ? ' (by vmpulse: its disk has no space left)' : ''}`,
   shutdownRequested: () => 'asked to shut down (power button)',
   turnedOffByGuest: (data) => `turned off by its guest (${data.reason})`,
   guestReset: (data) => `reset by ${data.byGuest ? 'its guest' : 'its operator'} (${data.reason})`,
@@ -153,6 +154,19 @@ const phrases: Phrases = {
     `disk ${device} cannot be read or written (QEMU: ${action})${since(others)}`,
   memoryFailure: ({ recipient, action, others }) =>
     `memory of the host failed under its ${recipient} (QEMU: ${action})${since(others)}`,
+  diskSpaceLow: ({ level, path, freeBytes, boundBytes, machines, machineCount }) => {
+    const low = `${megabytes(freeBytes)} left at ${path}, below ${megabytes(boundBytes)}`;
+    const which = machineCount === 0 ? '' : `; machines on it: ${namedMachines(machines, machineCount)}`;
+    if (level === 'warning') return `DISK SPACE LOW: ${low}${which}`;
+    return `DISK NEARLY FULL: ${low}${which === '' ? '' : `${which}; those that run are paused`}`;
+  },
+  diskSpaceRegained: ({ from, to, path, freeBytes, machineCount }) => {
+    const still = to === 'ok' ? '' : ', which is still little';
+    const resumed = from === 'error' && machineCount > 0 ? '; machines that were paused for it go on' : '';
+    return `disk space regained: ${megabytes(freeBytes)} free at ${path}${still}${resumed}`;
+  },
+  diskSpaceUnknown: ({ path, reason, over }) =>
+    over ? `the disk space at ${path} is known again` : `the disk space at ${path} is not known: ${reason}`,
   scriptEnded: describeScript,
   scriptsSkipped: ({ skipped, firstSeq, lastSeq, trigger, reason }) => {
     const which = trigger === null ? 'scripts were' : `the script on ${trigger} was`;
@@ -175,6 +189,15 @@ const phrases: Phrases = {
   taskFailed: (data) => `${data.operation} failed: ${data.error.detail} (${data.error.code})`,
   eventsLost: (data) => `${data.lost} events were lost: ${data.reason}`,
 };
+
+function namedMachines(machines: readonly { readonly name: string }[], count: number): string {
+  const names = machines.map(({ name }) => name).join(', ');
+  return count > machines.length ? `${names} and ${count - machines.length} more` : names;
+}
+
+function megabytes(bytes: number): string {
+  return `${Math.floor(bytes / 1024 ** 2)} MB`;
+}
 
 /** What happened, as a sentence without the machine's name. Safe for a terminal. */
 function describeEvent(event: VmEvent): string {
@@ -203,6 +226,9 @@ const colors: Partial<Record<EventType, Color>> = {
   webhookDeadLetter: 'red',
   webhookMissed: 'red',
   webhookDisabled: 'yellow',
+  diskSpaceLow: 'red',
+  diskSpaceRegained: 'green',
+  diskSpaceUnknown: 'yellow',
   heartbeatResumed: 'green',
   heartbeatStarted: 'green',
   additionsStopped: 'yellow',

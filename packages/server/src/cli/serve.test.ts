@@ -31,6 +31,25 @@ describe('the options of serve', () => {
     expect(both.tls).toEqual({ certFile: 'c', keyFile: 'k' });
   });
 
+  test('take bounds of disk space in megabytes, the warning no lower than the error', () => {
+    const flags = { data: '/d', listen: '127.0.0.1:0', logLevel: 'info' };
+    const mb = 1024 ** 2;
+    const given = (warning?: string, error?: string): unknown =>
+      serviceOptions(
+        {
+          ...flags,
+          ...(warning === undefined ? {} : { diskSpaceWarningMb: warning }),
+          ...(error === undefined ? {} : { diskSpaceErrorMb: error }),
+        },
+        logger,
+      ).diskSpace;
+    expect(given()).toBeUndefined();
+    expect(given('200')).toEqual({ warningBytes: 200 * mb, errorBytes: 20 * mb });
+    expect(given('0', '0')).toEqual({ warningBytes: 0, errorBytes: 0 });
+    expect(() => given('10')).toThrow(/--disk-space-warning-mb/u);
+    for (const odd of ['', '-1', '1.5', '1e3', 'all']) expect(() => given(odd)).toThrow(VmError);
+  });
+
   test('make the data directory absolute', () => {
     const options = serviceOptions({ data: 'relative', listen: '127.0.0.1:0', logLevel: 'info' }, logger);
     expect(options.directory).toBe(`${process.cwd()}/relative`);

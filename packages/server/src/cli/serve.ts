@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { VmError } from '@vmpulse/wire';
 import { type Logger, pino } from 'pino';
+import { diskSpaceErrorBytes, diskSpaceWarningBytes } from '../limits.ts';
 import { type Service, startService, type ServiceOptions } from '../main.ts';
 import { defaultDataDirectory } from './connection.ts';
 
@@ -21,6 +22,8 @@ interface ServeFlags {
   webhooksPublicOnly?: boolean;
   logLevel: string;
   scriptUser?: string;
+  diskSpaceWarningMb?: string;
+  diskSpaceErrorMb?: string;
 }
 
 /** Adds the verb. */
@@ -35,6 +38,14 @@ export function registerServe(program: Command): void {
     .option('--host-name <name...>', 'further names under which a proxy reaches this server')
     .option('--webhooks-public-only', 'webhooks reach public addresses only, whatever their names resolve to')
     .option('--script-user <name>', 'user that scripts on events run as, where root runs the service')
+    .option(
+      '--disk-space-warning-mb <mb>',
+      'free space below which a file system is told as low (default: 100)',
+    )
+    .option(
+      '--disk-space-error-mb <mb>',
+      'free space below which its machines are paused; 0: never (default: 20)',
+    )
     .option('--log-level <level>', 'trace, debug, info, warn, error or silent', 'info')
     .addHelpText('after', '\nExample:\n  vmpulse serve --data /var/lib/vmpulse --listen 127.0.0.1:7410')
     .action(async (flags: ServeFlags) => {
@@ -64,8 +75,31 @@ export function serviceOptions(flags: ServeFlags, logger: Logger): ServiceOption
     ...(hostName === undefined ? {} : { hostNames: hostName }),
     ...(flags.webhooksPublicOnly === true ? { webhooksPublicOnly: true } : {}),
     ...(scriptUser === undefined ? {} : { scriptUser }),
+    ...diskSpaceOptions(flags),
     logger,
   };
+}
+
+/** Megabytes are of 1,048,576 bytes, as the original's. Errors: E_INVALIDARG. */
+function diskSpaceOptions(flags: ServeFlags): Pick<ServiceOptions, 'diskSpace'> {
+  const { diskSpaceWarningMb, diskSpaceErrorMb } = flags;
+  const warningBytes = parseMegabytes('--disk-space-warning-mb', diskSpaceWarningMb, diskSpaceWarningBytes);
+  const errorBytes = parseMegabytes('--disk-space-error-mb', diskSpaceErrorMb, diskSpaceErrorBytes);
+  if (errorBytes > warningBytes) {
+    const detail = 'Machines are paused below a bound that is not above that of the warning';
+    throw new VmError(
+      'E_INVALIDARG',
+      `${detail}: give --disk-space-warning-mb as much as --disk-space-error-mb.`,
+    );
+  }
+  const isUsual = diskSpaceWarningMb === undefined && diskSpaceErrorMb === undefined;
+  return isUsual ? {} : { diskSpace: { warningBytes, errorBytes } };
+}
+
+function parseMegabytes(flag: string, text: string | undefined, usual: number): number {
+  if (text === undefined) return usual;
+  if (/^\d{1,9}$/u.test(text)) return Number(text) * 1024 ** 2;
+  throw new VmError('E_INVALIDARG', `${flag} '${text}' is no number of megabytes; write one such as 100.`);
 }
 
 /** `127.0.0.1:7410`, `[::1]:7410` or `localhost:0`. Errors: E_INVALIDARG. */

@@ -70,6 +70,11 @@ describe('vmpulse status', () => {
     expect(lines[5]).toMatch(/ until 2024-01-01T01:00:00.000Z: upgrade$/u);
   });
 
+  it('says of a machine that it was paused for want of disk space', () => {
+    const vm = scripted.addVm('db', { state: 'paused', pausedFor: 'diskSpace' });
+    expect(renderStatus(scripted.info(), [vm], false)).toContain('paused (disk full)');
+  });
+
   it('says how to begin when there is no machine', () => {
     expect(renderStatus(scripted.info(), [], false)).toContain('0 machines. Create one: vmpulse vm create');
   });

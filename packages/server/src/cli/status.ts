@@ -34,7 +34,11 @@ function verdictColor({ guest, state }: VmInfo): Color | undefined {
 
 const columns: Column<VmInfo>[] = [
   { head: 'NAME', cell: (vm) => vm.name },
-  { head: 'STATE', cell: (vm) => vm.state },
+  {
+    head: 'STATE',
+    color: ({ pausedFor }) => (pausedFor === null ? undefined : 'red'),
+    cell: ({ state, pausedFor }) => (pausedFor === null ? state : `${state} (disk full)`),
+  },
   {
     head: 'HEART',
     align: 'right',

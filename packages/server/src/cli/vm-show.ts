@@ -16,6 +16,7 @@ function renderMachine(vm: VmInfo): string {
     ['name', vm.name],
     ['id', vm.id],
     ['state', vm.task === null ? vm.state : `${vm.state} (task ${vm.task})`],
+    ['paused for', vm.pausedFor === null ? null : 'want of disk space; it goes on when there is room'],
     ['hypervisor', vm.accelerator === null ? vm.hypervisor : `${vm.hypervisor}, ${vm.accelerator}`],
     ['pid', vm.pid],
     ['running since', vm.startedAt],

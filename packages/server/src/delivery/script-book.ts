@@ -8,6 +8,7 @@ import {
   type VmEvent,
   type VmReference,
   findScriptTrigger,
+  isEvent,
   scriptKeyPrefix,
   scriptTriggerNumber,
   scriptTriggersOf,
@@ -114,9 +115,11 @@ export class ScriptBook {
 
   /** The scripts that an event runs. */
   matching(event: VmEvent): Script[] {
-    const vmId = event.data.vm?.id;
+    const { vm } = event.data;
+    // The original raises what befalls a host's disk on each machine that has one on it.
+    const vms = isEvent(event, 'diskSpaceLow') ? event.data.machines : vm === undefined ? [] : [vm];
     return scriptTriggersOf(event).flatMap((trigger) =>
-      [null, ...(vmId === undefined ? [] : [vmId])].flatMap((owner) => {
+      [null, ...vms.map(({ id }) => id)].flatMap((owner) => {
         const script = this.#scripts.get(scriptKey({ vmId: owner, trigger }));
         if (script === undefined || !this.#enabled(script)) return [];
         return event.seq > Math.max(script.sinceSeq, this.#enabledSince(script)) ? [script] : [];

@@ -19,6 +19,9 @@ const facts: Readonly<Record<string, string>> = {
   messageId: 'VMPULSE_MESSAGE_ID',
   correlated: 'VMPULSE_CORRELATED',
   held: 'VMPULSE_HELD',
+  level: 'VMPULSE_LEVEL',
+  path: 'VMPULSE_PATH',
+  freeBytes: 'VMPULSE_FREE_BYTES',
 };
 
 /** The whole environment of a run: nothing of the service's own is in it. */

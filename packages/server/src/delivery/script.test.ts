@@ -193,6 +193,30 @@ test.each([
   await expect(attached).rejects.toMatchObject({ code: 'VMPULSE_E_REQUEST_INVALID', field });
 });
 
+test('a low disk runs the scripts of the original on the server and on each machine that has one there', async () => {
+  const scripts = await started();
+  await scripts.changeSettings(enable);
+  for (const vm of [null, machineReference(1).id, machineReference(2).id]) {
+    await scripts.attach(vm, '10', sh('echo $VMPULSE_LEVEL'));
+    await scripts.attach(vm, '11', sh('echo $VMPULSE_LEVEL $VMPULSE_PATH'));
+  }
+  const space = { path: '/images', freeBytes: 5, boundBytes: 9, machineCount: 1 };
+  const data = {
+    ...space,
+    messageId: 107,
+    level: 'error',
+    eventType: 11,
+    machines: [machineReference(1)],
+  } as const;
+  const { seq } = await log.append({ type: 'diskSpaceLow', timeMs: 0, data });
+  const found = await ended(2);
+  expect(found.map(({ trigger, eventSeq, output }) => [trigger, eventSeq, output])).toEqual([
+    ['diskSpaceError', seq, 'error /images\n'],
+    ['diskSpaceError', seq, 'error /images\n'],
+  ]);
+  expect(new Set(found.map(({ scope }) => scope))).toEqual(new Set(['server', 'vm']));
+});
+
 test('no script runs for what scripts do, nor for what is done to them', async () => {
   const scripts = await started();
   await scripts.changeSettings(enable);

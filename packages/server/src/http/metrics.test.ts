@@ -45,7 +45,7 @@ describe('metrics', () => {
     ).toEqual([]);
     let running = 1;
     metrics.observe({ machines: () => ({ running }), guests: () => ({ hung: 2 }), laneLagMs: () => 250 });
-    metrics.observe({ held: () => 3 });
+    metrics.observe({ held: () => 3, diskSpace: () => [{ path: '/images', freeBytes: 4_096 }] });
     metrics.observe({
       log: () => ({ writable: false, error: 'x', pending: 4, lost: 5, lastSeq: 6, oldestSeq: 7 }),
     });
@@ -56,6 +56,7 @@ describe('metrics', () => {
       'vmpulse_machines{state="saved"} 0',
       'vmpulse_guests{verdict="hung"} 2',
       'vmpulse_machines_held 3',
+      'vmpulse_disk_free_bytes{path="/images"} 4096',
       'vmpulse_lane_lag_seconds 0.25',
       'vmpulse_event_log_writable 0',
       'vmpulse_event_log_pending 4',

@@ -1,7 +1,7 @@
 /**
  * What the service counts, for Prometheus. Those who know push (stops, streams, ...) or are asked at scrape time
  * (`MetricSources`). Labels come from closed lists only: no name of a machine and nothing a guest or client said; the
- * names of subscriptions, which the service bounds in form and number, are the exception.
+ * names of subscriptions, which the service bounds in form and number, and the host's mounts are the exceptions.
  */
 import {
   type StopCause,
@@ -14,6 +14,7 @@ import {
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
 import type { SubscriptionCount } from '../delivery/subscriptions.ts';
 import type { EventLogState } from '../event/log.ts';
+import type { DiskSpaceCount } from '../vm/disk-space.ts';
 
 /** What is asked when Prometheus asks. Each is cheap and does not throw. */
 export interface MetricSources {
@@ -26,6 +27,8 @@ export interface MetricSources {
   readonly log?: () => EventLogState;
   /** Durable subscriptions: their number is bounded, and so are the labels. */
   readonly subscriptions?: () => readonly SubscriptionCount[];
+  /** File systems that machines and the service write to, by where they are mounted. */
+  readonly diskSpace?: () => readonly DiskSpaceCount[];
   /** Heartbeats received from guests since the start. */
   readonly ticks?: () => number;
   /** How far the watermark of the slowest lane is behind the clock, ms. */
@@ -150,6 +153,7 @@ export class Metrics {
     });
     this.#perSubscription('lag', 'Events after the cursor of a subscription.', ({ lag }) => lag);
     this.#perSubscription('dead_letters', 'Events set aside.', ({ deadLetters }) => deadLetters);
+    this.#diskSpace();
     const ofLog = (name: string, help: string, read: (state: EventLogState) => number): void => {
       this.#value(`event_log_${name}`, help, () => {
         const state = this.#sources.log?.();
@@ -199,6 +203,24 @@ export class Metrics {
     };
     const gauge = new Gauge({ name: `vmpulse_${name}`, help, registers: [this.registry], collect });
     gauge.remove();
+  }
+
+  #diskSpace(): void {
+    const counts = (): readonly DiskSpaceCount[] => this.#sources.diskSpace?.() ?? [];
+    const collect = function collect(this: Gauge): void {
+      // One that does not answer, or is not written to any more, is not told.
+      this.reset();
+      for (const { path, freeBytes } of counts()) this.set({ path }, freeBytes);
+    };
+    const help = 'Free bytes of a file system that is written to.';
+    const gauge = new Gauge({
+      name: 'vmpulse_disk_free_bytes',
+      help,
+      labelNames: ['path'],
+      collect,
+      registers: [],
+    });
+    this.registry.registerMetric(gauge);
   }
 
   #perSubscription(name: string, help: string, read: (count: SubscriptionCount) => number): void {

@@ -16,6 +16,7 @@ export function vmInfo(machine: Machine): VmInfo {
     hypervisor: record.hypervisor,
     state,
     stateCode: stateCodes[state],
+    pausedFor: state === 'paused' && record.diskSpace === 'paused' ? 'diskSpace' : null,
     pid: process?.pid ?? null,
     accelerator: process?.accelerator ?? null,
     startedAt: process?.startedAt ?? null,

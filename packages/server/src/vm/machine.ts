@@ -19,6 +19,7 @@ import { memorySaveMs, taskDurabilityTimeoutMs } from '../limits.ts';
 import type { AdditionsRecord, MachineEffect, MachineRecord, StoredMachine } from '../machine-record.ts';
 import type { Beginning, SuspendReason, Watch, WatchKeeper } from '../monitor/watch.ts';
 import type { TickListener, TickSource, TickSubscription } from '../tick/source.ts';
+import { markAfter } from './disk-level.ts';
 import { gate } from './gate.ts';
 import { GuestLink } from './guest-link.ts';
 import { introduceHost } from './guest-parameters.ts';
@@ -322,11 +323,11 @@ export class Machine {
     if (state !== previousState) checkTransition(previousState, state);
     this.#record = { ...this.#record, ...change };
     if (state === previousState) return;
-    this.append(
-      'stateChanged',
-      { state, stateCode: stateCodes[state], previousState },
-      { put: this.toRecord() },
-    );
+    const diskSpace = markAfter(this.#record.diskSpace, state);
+    if (diskSpace !== (this.#record.diskSpace ?? null)) this.#record = { ...this.#record, diskSpace };
+    const why = state === 'paused' && diskSpace === 'paused' ? { reason: 'diskSpace' as const } : {};
+    const data = { state, stateCode: stateCodes[state], previousState, ...why };
+    this.append('stateChanged', data, { put: this.toRecord() });
   }
 
   #track(written: Promise<boolean>): void {

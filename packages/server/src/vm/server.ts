@@ -90,6 +90,7 @@ export class VirtualServer implements MachineService {
   readonly #journal: Journal;
   readonly #tasks: TaskRegistry;
   readonly #machines = new MachineDirectory();
+  readonly machines: MachineDirectory = this.#machines;
   readonly holds: Holds;
   readonly guests: GuestCommands;
   readonly #host: MachineHost;
