@@ -222,6 +222,10 @@ export const webhookBodyTimeoutMs: number = 2_000;
 export const webhookAnswerExcerptBytes: number = 1_024;
 /** Connections of one webhook: one that delivers, and one for tests. */
 export const maxWebhookSockets = 2;
+/** Longest PEM text of a webhook's certificate authorities, characters. */
+export const maxWebhookCaLength: number = 32 * 1024;
+/** Certificates in it. */
+export const maxWebhookCaCertificates = 16;
 /** Names looked up at once: each takes a thread of the four that files are read with too. */
 export const maxWebhookLookups = 2;
 /** Events of one webhook that are tried again beside the line. At the bound the line itself waits. */
