@@ -289,6 +289,10 @@ export const scriptDrainMs = 250;
 export const scriptStopMs: number = 5_000;
 /** How long a script has from SIGTERM to SIGKILL once that is over. */
 export const scriptStopTermMs: number = 1_000;
+/** How long the rest of an orderly stop may take: processes that end, and the last words written. */
+export const scriptEndMs: number = 4_000;
+/** How long the removal of a run's directory may take. */
+export const scriptRemoveMs: number = 10_000;
 /** Events without a script after which the cursor is stored; read again after a crash, they run none. */
 export const scriptCursorStride = 500;
 /** Pause after which what could not be read or stored is tried again. */

@@ -131,7 +131,8 @@ export interface EventDataByType extends RecoveryEventData {
   vmCreated: { hypervisor: string };
   vmDeleted: object;
   configurationChanged: { key: string; value: unknown; effective: 'now' | 'nextStart' };
-  stateChanged: { state: VmState; stateCode: number; previousState: VmState };
+  /** `saved`: with turnedOff, the machine rests as saved. */
+  stateChanged: { state: VmState; stateCode: number; previousState: VmState; saved?: true };
   shutdownRequested: { by: 'acpi' };
   turnedOffByGuest: { reason: string };
   guestReset: { reason: string; byGuest: boolean };

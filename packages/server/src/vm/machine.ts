@@ -144,7 +144,7 @@ export class Machine {
 
   /** Rests without a process. A saved machine's last event is turnedOff too, as in the reference. */
   rest(saved: boolean): void {
-    this.#tell('turnedOff', { process: null, activeConfiguration: null });
+    this.#tell('turnedOff', { process: null, activeConfiguration: null }, saved ? { saved } : {});
     this.#phase = { kind: 'off', state: saved ? 'saved' : 'turnedOff' };
   }
 
@@ -317,14 +317,14 @@ export class Machine {
     return this.#phase.kind === 'held' ? this.#phase.state : 'deleteMachine';
   }
 
-  #tell(state: VmState, change: RecordChange): void {
+  #tell(state: VmState, change: RecordChange, more: { saved?: true } = {}): void {
     const previousState = this.state;
     if (state !== previousState) checkTransition(previousState, state);
     this.#record = { ...this.#record, ...change };
     if (state === previousState) return;
     this.append(
       'stateChanged',
-      { state, stateCode: stateCodes[state], previousState },
+      { state, stateCode: stateCodes[state], previousState, ...more },
       { put: this.toRecord() },
     );
   }
