@@ -51,7 +51,13 @@ export class RunDirectories {
   async remove(directory: string): Promise<void> {
     const { user } = this.#ports;
     if (user === undefined) await rm(directory, { recursive: true, force: true });
-    else await execute('/bin/rm', ['-rf', '--', directory], { ...user, cwd: '/', timeout: scriptRemoveMs });
+    else
+      await execute('/bin/rm', ['-rf', '--', directory], {
+        ...user,
+        cwd: '/',
+        env: {},
+        timeout: scriptRemoveMs,
+      });
   }
 
   /** Ends what has left the process group of the run in `directory`. `before`: the processes before it began. */

@@ -63,6 +63,20 @@ describe('a webhook', () => {
     },
   );
 
+  it('that is changed during an attempt tells the event where it is now, and counts no cut-off one', async () => {
+    const log = new MemoryEventLog();
+    const webhooks = await webhooksOf(log);
+    const [stuck, works] = [await endpointOf(() => undefined), await endpointOf()];
+    await webhooks.create({ name: 'pager', url: stuck.url });
+    await happen(log);
+    await eventually('an attempt', () => stuck.received.length === 1);
+    await webhooks.change('pager', { url: works.url });
+    await eventually('the delivery', () => webhooks.get('pager').lag === 0);
+    expect([works.seqs, webhooks.get('pager').failuresInARow]).toEqual([[1], 0]);
+    expect(webhooks.counts()).toMatchObject([{ attempts: { accepted: 1, refused: 0, unanswered: 0 } }]);
+    await eventually('the end of the attempt', () => stuck.open === 0);
+  });
+
   it('whose URL changes keeps no connection to where it was', async () => {
     const log = new MemoryEventLog();
     const webhooks = await webhooksOf(log);

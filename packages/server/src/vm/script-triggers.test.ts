@@ -1,4 +1,10 @@
-import { type ScriptTrigger, VMEventType, findScriptTrigger, scriptTriggersOf } from '@vmpulse/wire';
+import {
+  type ScriptTrigger,
+  VMEventType,
+  findScriptTrigger,
+  scriptTriggersOf,
+  toCloudEvent,
+} from '@vmpulse/wire';
 import { expect, it } from 'vitest';
 import { ServedMachines } from '../../../../test/support/served-machines.ts';
 
@@ -15,6 +21,12 @@ it('a save is one event of the original, as are a start, a restore and a turn-of
   expect(await triggered('save')).toEqual(['vmStateSaved', 'vmTurnedOff']);
   expect(await triggered('startup')).toEqual(['vmStateRestored']);
   expect(await triggered('turnOff')).toEqual(['vmTurnedOff']);
+});
+
+it('a start from a saved state that came to nothing is no save, though the machine rests as saved', () => {
+  const data = { state: 'turnedOff', stateCode: 1, previousState: 'restoring', saved: true } as const;
+  const event = toCloudEvent({ type: 'stateChanged', timeMs: 0, data }, 1, 'server');
+  expect(scriptTriggersOf(event)).toEqual(['stateChanged', 'vmTurnedOff']);
 });
 
 it('every event type of the original can be attached to, but for those of disk space', () => {
