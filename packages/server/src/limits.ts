@@ -289,6 +289,8 @@ export const scriptDrainMs = 250;
 export const scriptStopMs: number = 5_000;
 /** How long a script has from SIGTERM to SIGKILL once that is over. */
 export const scriptStopTermMs: number = 1_000;
+/** Attempts at one run that ends of the service cut off: a script that restarts the service must not do so for ever. */
+export const maxScriptAttempts = 5;
 /** How long the rest of an orderly stop may take: processes that end, and the last words written. */
 export const scriptEndMs: number = 4_000;
 /** How long the removal of a run's directory may take. */

@@ -69,10 +69,8 @@ export class RunDirectories {
   async clear(): Promise<number> {
     const { user, serverId, directory } = this.#ports;
     const killed = await killMarked({ serverId, directory: this.#prefix, match: 'beginning' });
-    if (user === undefined) {
-      await rm(directory, { recursive: true, force: true });
-      return killed;
-    }
+    await rm(directory, { recursive: true, force: true });
+    if (user === undefined) return killed;
     for (const name of await readdir(tmpdir())) {
       const left = join(tmpdir(), name);
       if (!left.startsWith(this.#prefix)) continue;

@@ -1,7 +1,18 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
-import { chmod, mkdir, mkdtemp, open as openFile, readdir, readlink, rm, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  chown,
+  mkdir,
+  mkdtemp,
+  open as openFile,
+  readdir,
+  readlink,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +22,7 @@ import { eventually } from '../../../../test/support/eventually.ts';
 import { machineReference, resumedDraft, stoppedDraft } from '../../../../test/support/machines.ts';
 import { MemoryEventLog } from '../../../../test/support/memory-event-log.ts';
 import { SystemClock } from '../clock.ts';
+import { maxScriptAttempts } from '../limits.ts';
 import { type ScriptPorts, Scripts } from './script.ts';
 
 let directory: string;
@@ -191,6 +203,46 @@ test.runIf(process.getuid?.() === 0)(
     expect([outcome, output]).toEqual(['ok', `here\na\nb\n${uid}\n700\n`]);
     await scripts.stop();
     expect((await readdir(tmpdir())).filter((name) => !before.includes(name))).toEqual([]);
+  },
+);
+
+test.runIf(process.getuid?.() === 0)(
+  'a start removes the directories that another user was left with, and follows no link',
+  async () => {
+    const [uid = 0, gid = 0] = ['-u', '-g'].map((flag) =>
+      Number(execFileSync('id', [flag, 'nobody'], { encoding: 'utf8' })),
+    );
+    const beginning = join(tmpdir(), `vmpulse-script-${log.serverId}-`);
+    const [left, link, kept] = [`${beginning}left`, `${beginning}link`, join(directory, 'kept')];
+    await Promise.all([mkdir(left), mkdir(kept)]);
+    await Promise.all([writeFile(join(left, 'a'), ''), writeFile(join(kept, 'b'), '')]);
+    await Promise.all([symlink(kept, join(left, 'c')), symlink(kept, link)]);
+    for (const path of [left, kept]) await chown(path, uid, gid);
+    await started({ user: { uid, gid } });
+    const found = [left, join(kept, 'b')].map((path) => existsSync(path));
+    await rm(link);
+    expect(found).toEqual([false, true]);
+  },
+);
+
+test.each([
+  [maxScriptAttempts - 1, 'ok', ''],
+  [maxScriptAttempts, 'notStarted', 'the service ended during each of 5 attempts; it is not run again'],
+])(
+  'a script that ends its service each time it runs is not run for ever (%i times)',
+  async (attempt, outcome, detail) => {
+    const first = await started();
+    await first.attach(null, '8', sh('true'));
+    await first.stop();
+    const event = await log.append(stoppedDraft(1));
+    // As it is stored when the service is killed during an attempt.
+    const [script] = await log.loadDocuments('script');
+    const value = { script: script?.value, event, attempt };
+    const seen = { kind: 'scriptCursor', key: 'cursor', value: { seq: event.seq } };
+    await log.putDocuments([{ kind: 'scriptRun', key: `${script?.key}/${event.seq}`, value }, seen]);
+    await started();
+    expect(await ended()).toMatchObject({ outcome, attempt: maxScriptAttempts, detail });
+    expect(await log.loadDocuments('scriptRun')).toEqual([]);
   },
 );
 

@@ -8,7 +8,7 @@ import { type EventDraft, type ScriptOutcome, type VmEvent, messageIds } from '@
 import type { Logger } from 'pino';
 import type { Clock } from '../clock.ts';
 import type { EventLog } from '../event/log.ts';
-import { maxRunningScripts, scriptRetryMs, scriptTermMs } from '../limits.ts';
+import { maxRunningScripts, maxScriptAttempts, scriptRetryMs, scriptTermMs } from '../limits.ts';
 import type { DocumentStore, StoredDocument } from '../machine-record.ts';
 import { type Script, scriptKey } from './script-book.ts';
 import { scriptEnvironment } from './script-environment.ts';
@@ -53,6 +53,12 @@ const messageIdOf = {
 /** The document of a run; null removes it. */
 export function runDocument(run: Run, value: Run | null = run): StoredDocument {
   return { kind: runKind, key: `${scriptKey(run.script)}/${run.event.seq}`, value };
+}
+
+/** No end of the service is waited for any more. */
+function cutOff({ attempt }: Run): ScriptResult {
+  const detail = `the service ended during each of ${attempt} attempts; it is not run again`;
+  return { outcome: 'notStarted', exitStatus: null, signal: null, durationMs: 0, output: '', detail };
 }
 
 /** Runs that wait and run. */
@@ -153,9 +159,10 @@ export class ScriptQueue {
 
   async #process(run: Run, key: string): Promise<void> {
     try {
-      await this.#store(run);
+      const isLast = run.attempt >= maxScriptAttempts;
+      if (!isLast) await this.#store(run);
       if (this.#stopping.signal.aborted) return;
-      const result = await this.#execute(run);
+      const result = isLast ? cutOff(run) : await this.#execute(run);
       if (this.#stopping.signal.aborted && result.outcome !== 'ok') return;
       this.#ports.observe?.(result.outcome, result.durationMs);
       await this.#ports.log.append(this.#draft(run, result), { documents: [runDocument(run, null)] });
