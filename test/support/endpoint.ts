@@ -7,7 +7,7 @@ import {
   createServer,
 } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 
 /** One request, read whole. */
@@ -30,6 +30,8 @@ export class Endpoint {
   readonly received: Received[] = [];
   /** Connections that were opened. */
   connections = 0;
+  /** Of them, those that are open. */
+  open = 0;
   script: EndpointScript;
   readonly #server: ReturnType<typeof createServer>;
   readonly #scheme: string;
@@ -39,8 +41,12 @@ export class Endpoint {
     this.#scheme = tls === undefined ? 'http' : 'https';
     const listener: RequestListener = (request, response) => void this.#serve(request, response);
     this.#server = tls === undefined ? createServer(listener) : createTlsServer(tls, listener);
-    this.#server.on('connection', () => {
+    this.#server.on('connection', (socket: Socket) => {
       this.connections += 1;
+      this.open += 1;
+      socket.on('close', () => {
+        this.open -= 1;
+      });
     });
   }
 

@@ -222,6 +222,10 @@ export const webhookBodyTimeoutMs: number = 2_000;
 export const webhookAnswerExcerptBytes: number = 1_024;
 /** Connections of one webhook: one that delivers, and one for tests. */
 export const maxWebhookSockets = 2;
+/** Longest PEM text of a webhook's certificate authorities, characters. */
+export const maxWebhookCaLength: number = 32 * 1024;
+/** Certificates in it. */
+export const maxWebhookCaCertificates = 16;
 /** Names looked up at once: each takes a thread of the four that files are read with too. */
 export const maxWebhookLookups = 2;
 /** Events of one webhook that are tried again beside the line. At the bound the line itself waits. */
@@ -314,6 +318,12 @@ export const scriptDrainMs = 250;
 export const scriptStopMs: number = 5_000;
 /** How long a script has from SIGTERM to SIGKILL once that is over. */
 export const scriptStopTermMs: number = 1_000;
+/** Attempts at one run that ends of the service cut off: a script that restarts the service must not do so for ever. */
+export const maxScriptAttempts = 5;
+/** How long the rest of an orderly stop may take: processes that end, and the last words written. */
+export const scriptEndMs: number = 4_000;
+/** How long the removal of a run's directory may take. */
+export const scriptRemoveMs: number = 10_000;
 /** Events without a script after which the cursor is stored; read again after a crash, they run none. */
 export const scriptCursorStride = 500;
 /** Pause after which what could not be read or stored is tried again. */

@@ -118,7 +118,8 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     // Before anyone can ask, so that a machine that is known is never answered with "unknown".
     await server.load();
     const findVm = (vm: string): ReturnType<typeof server.reference> => server.reference(vm);
-    const delivery = await openDelivery(options, { clock, log, store, warn, findVm });
+    const observe = metrics.hooks.scriptEnded.bind(metrics.hooks);
+    const delivery = await openDelivery(options, { clock, log, store, warn, findVm, observe });
     const { subscriptions, webhooks, scripts } = delivery;
     Object.assign(parts, { subscriptions, webhooks });
     const incidents = new Incidents({ clock, machines: server, directory: resolve(directory, 'incidents') });
@@ -168,6 +169,7 @@ interface DeliveryPorts {
   readonly store: DocumentStore;
   readonly warn: (message: string, error: unknown) => void;
   readonly findVm: ScriptBookPorts['findVm'];
+  readonly observe: Metrics['hooks']['scriptEnded'];
 }
 
 interface Delivery {

@@ -142,7 +142,7 @@ const dataSchemas: Record<EventType, JsonSchema> = {
   ),
   stateChanged: objectOf<EventDataByType['stateChanged']>(
     { state: oneOf(vmStates), stateCode: number(), previousState: oneOf(vmStates) },
-    { reason: oneOf(['diskSpace'], 'The service paused it itself, for want of disk space.') },
+    { reason: oneOf(['diskSpace'], 'The service paused it itself, for want of disk space.'), saved: flag },
   ),
   shutdownRequested: objectOf<EventDataByType['shutdownRequested']>({ by: oneOf(['acpi']) }, {}),
   turnedOffByGuest: objectOf<EventDataByType['turnedOffByGuest']>({ reason: text() }, {}),

@@ -154,8 +154,14 @@ export interface EventDataByType extends RecoveryEventData {
   vmCreated: { hypervisor: string };
   vmDeleted: object;
   configurationChanged: { key: string; value: unknown; effective: 'now' | 'nextStart' };
-  /** `reason`: it was paused by the service itself, for want of disk space. */
-  stateChanged: { state: VmState; stateCode: number; previousState: VmState; reason?: 'diskSpace' };
+  /** `reason`: the service itself paused it, for want of disk space. `saved`: with turnedOff, it rests as saved. */
+  stateChanged: {
+    state: VmState;
+    stateCode: number;
+    previousState: VmState;
+    reason?: 'diskSpace';
+    saved?: true;
+  };
   shutdownRequested: { by: 'acpi' };
   turnedOffByGuest: { reason: string };
   guestReset: { reason: string; byGuest: boolean };

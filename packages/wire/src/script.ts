@@ -28,7 +28,9 @@ const stateTriggers = {
   vmLaunched: 2,
   /** It runs, from its saved state. */
   vmStateRestored: 3,
-  /** It is off, saved or not: a save ends as turnedOff, too, and so 4 (state saved) has no event of its own. */
+  /** It was saved: it is off, and rests as saved. */
+  vmStateSaved: 4,
+  /** It is off, saved or not. */
   vmTurnedOff: 5,
 } as const;
 
@@ -80,9 +82,12 @@ export function scriptTriggersOf(event: VmEvent): ScriptTrigger[] {
   if (isEvent(event, 'diskSpaceLow'))
     found.push(event.data.level === 'error' ? 'diskSpaceError' : 'diskSpaceWarning');
   if (!isEvent(event, 'stateChanged')) return found;
-  const { state, previousState } = event.data;
+  const { state, previousState, saved } = event.data;
   if (state === 'running' && previousState === 'turningOn') found.push('vmLaunched');
   if (state === 'running' && previousState === 'restoring') found.push('vmStateRestored');
+  // A start that came to nothing leaves a saved machine saved: that is no save.
+  if (state === 'turnedOff' && saved === true && previousState === 'deleteMachine')
+    found.push('vmStateSaved');
   if (state === 'turnedOff') found.push('vmTurnedOff');
   return found;
 }

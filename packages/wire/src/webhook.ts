@@ -44,6 +44,8 @@ export interface WebhookRequest extends WebhookFilter {
   readonly secret?: string;
   /** Tells events with a greater seq; default: those from now on. */
   readonly after?: number;
+  /** PEM: checks the endpoint's certificate against these authorities, not those the system trusts. */
+  readonly caCertificate?: string;
 }
 
 /** PATCH /v1/webhooks/{name}. Null takes a part of the filter away. */
@@ -55,6 +57,8 @@ export interface WebhookChange {
   readonly timeoutMs?: number;
   /** True goes on from the cursor, and tries what waits at once; false stops every attempt. */
   readonly enabled?: boolean;
+  /** As in WebhookRequest; null: those the system trusts. */
+  readonly caCertificate?: string | null;
 }
 
 /** POST /v1/webhooks/{name}/rotate. */
@@ -110,6 +114,8 @@ export interface WebhookInfo {
   readonly nextAttemptAt: string | null;
   /** Until when a former secret signs too; null where none does. */
   readonly oldSecretUntil: string | null;
+  /** SHA-256 of each certificate of its own authorities; none: those the system trusts. */
+  readonly caFingerprints: readonly string[];
 }
 
 /** How a test went. */
@@ -147,6 +153,7 @@ const timeout: JsonSchema = {
 const name = text('1 to 64 of letters, digits, . _ and -, the first a letter or a digit; any case finds it.');
 const url = text('http or https, without user and password.');
 const secret = text('whsec_ and 24 to 64 bytes in base64.');
+const caCertificate = text('PEM: authorities of its own, instead of those the system trusts.');
 const attempt = {
   at: timestamp,
   status: orNull(number('HTTP status; null where none came.')),
@@ -165,6 +172,7 @@ export const webhookSchemas: readonly NamedSchema[] = [
         ...filter,
         timeoutMs: timeout,
         secret,
+        caCertificate,
         after: number('Events with a greater seq; default: those from now on.', { minimum: 0 }),
       },
     ),
@@ -180,6 +188,7 @@ export const webhookSchemas: readonly NamedSchema[] = [
         machines: orNull(filter.machines),
         verdicts: orNull(filter.verdicts),
         timeoutMs: timeout,
+        caCertificate: orNull(caCertificate),
         enabled: { ...flag, description: 'True goes on from the cursor; false stops every attempt.' },
       },
     ),
@@ -222,6 +231,7 @@ export const webhookSchemas: readonly NamedSchema[] = [
         lastAttempt: orNull(refer('WebhookAttempt')),
         nextAttemptAt: orNull(timestamp),
         oldSecretUntil: orNull(timestamp),
+        caFingerprints: listOf(text('SHA-256 of a certificate of its own authorities.')),
       },
       {},
     ),

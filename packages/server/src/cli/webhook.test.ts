@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Webhook } from 'standardwebhooks';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { makeCertificate } from '../../../../test/support/certificate.ts';
 import { Endpoint, answering } from '../../../../test/support/endpoint.ts';
 import { eventually } from '../../../../test/support/eventually.ts';
 import { type HttpFixture, startHttp, testToken } from '../../../../test/support/http-fixture.ts';
@@ -62,6 +63,30 @@ describe('vmpulse webhook', () => {
     expect(err).toMatch(/^vmpulse: not accepted after \d+ ms: answered 503$/u);
     const json = await run('test', 'pager', '--json');
     expect([json.code, JSON.parse(json.out)]).toMatchObject([1, { accepted: false, status: 503 }]);
+  });
+
+  it('checks certificates against authorities of its own', async () => {
+    const { certificate: cert, key } = makeCertificate();
+    const secure = await Endpoint.start(answering(204, {}, ''), { cert, key });
+    const [file, bad] = [join(directory, 'ca.pem'), join(directory, 'bad.pem')];
+    await writeFile(file, cert);
+    await writeFile(bad, key);
+    try {
+      await run('create', 'pager', secure.url);
+      expect((await run('test', 'pager')).err).toContain('its certificate is not trusted');
+      expect((await run('trust', 'pager', '--ca-file', file)).out).toContain(`those of ${file}`);
+      expect((await run('test', 'pager')).code).toBe(0);
+      expect((await run('show', 'pager')).out).toMatch(/^authority +SHA-256 [0-9A-F:]{95}$/mu);
+      expect((await run('trust', 'pager', '--ca-file', bad)).err).toContain('has a PRIVATE KEY');
+      expect((await run('trust', 'pager', '--ca-file', 'nowhere')).err).toContain('cannot be read');
+      expect((await run('test', 'pager')).code).toBe(0);
+      expect((await run('trust', 'pager')).code).toBe(0);
+      expect((await run('test', 'pager')).code).toBe(1);
+      await run('create', 'other', secure.url, '--ca-file', file);
+      expect((await run('test', 'other')).code).toBe(0);
+    } finally {
+      await secure.stop();
+    }
   });
 
   it('disables, enables, rotates and deletes', async () => {

@@ -1,4 +1,4 @@
-/** `vmpulse webhook create|list|show|delete|test|enable|disable|rotate|dead-letters|replay|drop` */
+/** `vmpulse webhook create|list|show|delete|test|enable|disable|trust|rotate|dead-letters|replay|drop` */
 import {
   type EventType,
   type ToldVerdict,
@@ -8,6 +8,8 @@ import {
   type WebhookInfo,
   type WebhookWithSecret,
 } from '@vmpulse/client';
+import { readFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { type ConnectionFlags, addConnectionFlags, withServer } from './connection.ts';
 import { eventLine } from './event-sentence.ts';
@@ -26,6 +28,10 @@ interface CreateFlags extends FilterFlags {
   timeout?: number;
   secret?: string;
   after?: number;
+  caFile?: string;
+}
+interface TrustFlags extends ConnectionFlags {
+  caFile?: string;
 }
 interface RotateFlags extends ConnectionFlags {
   keepOld?: number;
@@ -78,6 +84,7 @@ function describe(webhook: WebhookInfo): string {
     ['next attempt', webhook.nextAttemptAt ?? '-'],
     ['old secret', webhook.oldSecretUntil === null ? '-' : `signs until ${webhook.oldSecretUntil}`],
     ['created', webhook.createdAt],
+    ...webhook.caFingerprints.map((print): [string, string] => ['authority', `SHA-256 ${print}`]),
   ];
   return rows.map(([key, value]) => `${key.padEnd(13)} ${clean(value)}`).join('\n');
 }
@@ -94,6 +101,17 @@ function tellSecret({ name, url, secret }: WebhookWithSecret): string {
 function parseSeq(text: string): number {
   if (/^\d{1,15}$/u.test(text)) return Number(text);
   throw new InvalidArgumentError('Give the number of an event.');
+}
+
+const caHelp = "PEM file: check the endpoint's certificate against these authorities (default: the system's)";
+
+/** Errors: E_FILE_NOT_FOUND. */
+async function readAuthority({ workingDirectory }: Terminal, file: string): Promise<string> {
+  try {
+    return await readFile(resolve(workingDirectory, file), 'utf8');
+  } catch (cause) {
+    throw new VmError('E_FILE_NOT_FOUND', `${file} cannot be read: ${(cause as Error).message}`, { cause });
+  }
 }
 
 function withFilter(command: Command): Command {
@@ -137,11 +155,13 @@ function registerCreate(group: Command, terminal: Terminal): void {
   )
     .option('--timeout <length>', 'deadline of one attempt: 1s to 30s (default: 15s)', parseHoldLength)
     .option('--secret <secret>', 'whsec_ and 24 to 64 bytes in base64 (default: one is made)')
+    .option('--ca-file <file>', caHelp)
     .option('--after <seq>', 'also the events after this one (default: those from now on)', parseSeq);
   const example =
     'vmpulse webhook create pager https://example.org/hook --type heartbeatStopped heartbeatResumed';
   addConnectionFlags(command, example).action(async (name: string, url: string, flags: CreateFlags) => {
-    const { timeout, secret, after } = flags;
+    const { timeout, secret, after, caFile } = flags;
+    const caCertificate = caFile === undefined ? undefined : await readAuthority(terminal, caFile);
     await withServer(flags, terminal, async (server) => {
       const created = await server.webhooks.create({
         name,
@@ -150,6 +170,7 @@ function registerCreate(group: Command, terminal: Terminal): void {
         ...(timeout === undefined ? {} : { timeoutMs: timeout * 1_000 }),
         ...(secret === undefined ? {} : { secret }),
         ...(after === undefined ? {} : { after }),
+        ...(caCertificate === undefined ? {} : { caCertificate }),
       });
       await terminal.out(flags.json === true ? toJson(created, 2) : tellSecret(created));
     });
@@ -222,6 +243,20 @@ function registerVerbs(group: Command, terminal: Terminal): void {
       },
     );
   }
+  addVerb<TrustFlags>(
+    group
+      .command('trust <name>')
+      .description("check its endpoint's certificate against other authorities")
+      .option('--ca-file <file>', caHelp),
+    terminal,
+    'vmpulse webhook trust pager --ca-file /etc/ssl/our-ca.pem',
+    async (server, name, { caFile }) => {
+      const caCertificate = caFile === undefined ? null : await readAuthority(terminal, caFile);
+      const webhook = await server.webhooks.change(name, { caCertificate });
+      const whom = caCertificate === null ? 'those the system trusts' : `those of ${caFile}`;
+      return [webhook, clean(`'${webhook.name}' checks certificates against ${whom}`)];
+    },
+  );
   addVerb<RotateFlags>(
     group
       .command('rotate <name>')

@@ -163,7 +163,12 @@ export class ScriptBook {
     const key = scriptKey(script);
     this.#scripts.delete(key);
     const documents = [{ kind: scriptKind, key, value: null }, ...also];
-    await this.#durable(this.#tell(script.vmId, script.trigger, null, documents));
+    const written = this.#tell(script.vmId, script.trigger, null, documents);
+    const undone = written.catch((error: unknown) => {
+      if (!this.#scripts.has(key)) this.#scripts.set(key, script);
+      throw error;
+    });
+    await this.#durable(undone);
   }
 
   /** What removes the scripts of a machine that is gone. */

@@ -8,6 +8,9 @@ const maxValueLength = 4_096;
 /** Tells a script's processes from all others, also after the service died. */
 export const runDirectoryVariable = 'VMPULSE_RUN_DIRECTORY';
 
+/** The server that started them: others may have directories of the same name. */
+export const serverIdVariable = 'VMPULSE_SERVER_ID';
+
 /** Facts of an event's data that have a variable, where the event has them. */
 const facts: Readonly<Record<string, string>> = {
   verdict: 'VMPULSE_VERDICT',
@@ -27,7 +30,12 @@ const facts: Readonly<Record<string, string>> = {
 /** The whole environment of a run: nothing of the service's own is in it. */
 export function scriptEnvironment(
   event: VmEvent,
-  run: { readonly trigger: string; readonly attempt: number; readonly directory: string },
+  run: {
+    readonly trigger: string;
+    readonly attempt: number;
+    readonly directory: string;
+    readonly serverId: string;
+  },
 ): Record<string, string> {
   const { vm, eventType, ...data } = event.data;
   const environment: Record<string, unknown> = {
@@ -35,6 +43,7 @@ export function scriptEnvironment(
     LANG: 'C.UTF-8',
     HOME: run.directory,
     [runDirectoryVariable]: run.directory,
+    [serverIdVariable]: run.serverId,
     VMPULSE_TRIGGER: run.trigger,
     VMPULSE_ATTEMPT: run.attempt,
     VMPULSE_EVENT_TYPE: eventTypeOf(event),

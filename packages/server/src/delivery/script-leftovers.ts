@@ -1,18 +1,57 @@
-/** What a service that was killed left behind: processes of its scripts, and their directories. */
-import { readFile, readdir, rm } from 'node:fs/promises';
-import { runDirectoryVariable } from './script-environment.ts';
+/**
+ * Processes of scripts that left their process group, or that a service which was killed left behind. They are known by
+ * their environment, as no pid is after its process ended: where they run, and which server started them (another one
+ * may have directories of the same name, in a container). One that emptied its environment is not found.
+ */
+import { readFile, readdir } from 'node:fs/promises';
+import { runDirectoryVariable, serverIdVariable } from './script-environment.ts';
+
+/** Looked so often for processes that were started meanwhile. */
+const maxPasses = 5;
+
+/** All processes there are, by their pids. */
+export async function allProcesses(): Promise<Set<string>> {
+  const names = await readdir('/proc');
+  return new Set(names.filter((name) => /^\d+$/u.test(name)));
+}
+
+/** Which processes are killed. */
+export interface Marks {
+  readonly serverId: string;
+  /** They run in it: in exactly that, or in all that begin so. */
+  readonly directory: string;
+  readonly match: 'exactly' | 'beginning';
+  /** Those that are known not to be among them; it saves looking at each. */
+  readonly except?: ReadonlySet<string>;
+}
 
 /**
- * Kills every process whose environment says that it runs below `directory`, and removes what is in it. Only processes
- * that this user may read are found, which are those it may have started. Resolves with how many there were.
+ * Kills every process with these marks. Only processes that this user may read are found, which are those it may have
+ * started. Resolves with how many there were.
  */
-export async function clearLeftovers(directory: string): Promise<number> {
+export async function killMarked({ serverId, directory, match, except }: Marks): Promise<number> {
+  const end = match === 'exactly' ? '\0' : '';
+  const marks = [`\0${runDirectoryVariable}=${directory}${end}`, `\0${serverIdVariable}=${serverId}\0`].map(
+    (mark) => Buffer.from(mark),
+  );
+  let all = 0;
+  for (let pass = 0; pass < maxPasses; pass += 1) {
+    const killed = await killAll(marks, except);
+    all += killed;
+    if (killed === 0) break;
+  }
+  return all;
+}
+
+async function killAll(marks: readonly Buffer[], except?: ReadonlySet<string>): Promise<number> {
+  const nul = Buffer.alloc(1);
   let killed = 0;
-  const mark = Buffer.from(`\0${runDirectoryVariable}=${directory}/`);
-  for (const pid of await readdir('/proc')) {
-    if (!/^\d+$/u.test(pid) || Number(pid) === process.pid) continue;
+  for (const pid of await allProcesses()) {
+    if (except?.has(pid) === true || Number(pid) === process.pid) continue;
     const environment = await readFile(`/proc/${pid}/environ`).catch(() => undefined);
-    if (environment === undefined || !Buffer.concat([Buffer.alloc(1), environment]).includes(mark)) continue;
+    if (environment === undefined || environment.length === 0) continue;
+    const whole = Buffer.concat([nul, environment, nul]);
+    if (!marks.every((mark) => whole.includes(mark))) continue;
     try {
       process.kill(Number(pid), 'SIGKILL');
       killed += 1;
@@ -20,6 +59,5 @@ export async function clearLeftovers(directory: string): Promise<number> {
       // It ended meanwhile.
     }
   }
-  await rm(directory, { recursive: true, force: true });
   return killed;
 }

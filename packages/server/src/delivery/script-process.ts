@@ -16,6 +16,7 @@ import {
   scriptOutputTurnBytes,
   scriptStopTermMs,
 } from '../limits.ts';
+import { whyNoProgram } from './script-format.ts';
 
 /** What is run, and how. */
 export interface ScriptRun {
@@ -61,7 +62,8 @@ export async function runScript(clock: Clock, run: ScriptRun): Promise<ScriptRes
     output: '',
     detail,
   });
-  const started = await start(run);
+  const foreign = await whyNoProgram(run.command[0] ?? '', run.directory);
+  const started = foreign ?? (await start(run));
   if (typeof started === 'string') return notStarted(started);
   const output = new OutputEnd(clock);
   const { child, pid, ended } = started;

@@ -4,16 +4,16 @@
  *     between runs it again, and the attempt is counted before it begins.
  *  2. One at a time for each script, in order of seq; so many at once in all, the scripts taking turns.
  */
-import { chown, mkdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
-import { type EventDraft, type VmEvent, messageIds } from '@vmpulse/wire';
+import { type EventDraft, type ScriptOutcome, type VmEvent, messageIds } from '@vmpulse/wire';
 import type { Logger } from 'pino';
 import type { Clock } from '../clock.ts';
 import type { EventLog } from '../event/log.ts';
-import { maxRunningScripts, scriptRetryMs, scriptTermMs } from '../limits.ts';
+import { maxRunningScripts, maxScriptAttempts, scriptRetryMs, scriptTermMs } from '../limits.ts';
 import type { DocumentStore, StoredDocument } from '../machine-record.ts';
 import { type Script, scriptKey } from './script-book.ts';
 import { scriptEnvironment } from './script-environment.ts';
+import { RunDirectories } from './script-directory.ts';
+import { allProcesses } from './script-leftovers.ts';
 import { type ScriptResult, runScript } from './script-process.ts';
 import type { ScriptUser } from './script-user.ts';
 
@@ -29,6 +29,8 @@ export interface ScriptQueuePorts {
   readonly user?: ScriptUser;
   /** From SIGTERM to SIGKILL; default 5 s. */
   readonly termMs?: number;
+  /** Is told how each run ended. */
+  readonly observe?: (outcome: ScriptOutcome, durationMs: number) => void;
 }
 
 /** One run that is to be: self-contained, for its script may be gone with its machine by then. */
@@ -53,10 +55,17 @@ export function runDocument(run: Run, value: Run | null = run): StoredDocument {
   return { kind: runKind, key: `${scriptKey(run.script)}/${run.event.seq}`, value };
 }
 
+/** No end of the service is waited for any more. */
+function cutOff({ attempt }: Run): ScriptResult {
+  const detail = `the service ended during each of ${attempt} attempts; it is not run again`;
+  return { outcome: 'notStarted', exitStatus: null, signal: null, durationMs: 0, output: '', detail };
+}
+
 /** Runs that wait and run. */
 export class ScriptQueue {
   readonly #ports: ScriptQueuePorts;
   readonly #ended: (script: Script) => void;
+  readonly #directories: RunDirectories;
   readonly #stopping = new AbortController();
   /** By script; those that ran last come last. */
   readonly #waiting = new Map<string, Run[]>();
@@ -68,6 +77,12 @@ export class ScriptQueue {
   constructor(ports: ScriptQueuePorts, ended: (script: Script) => void) {
     this.#ports = ports;
     this.#ended = ended;
+    this.#directories = new RunDirectories({ ...ports, serverId: ports.log.serverId });
+  }
+
+  /** Ends and removes what a service that was killed left. Resolves with how many processes there were. */
+  clearLeftovers(): Promise<number> {
+    return this.#directories.clear();
   }
 
   /** Takes what is stored, and does not begin. */
@@ -94,15 +109,24 @@ export class ScriptQueue {
     return (this.#waiting.get(key)?.length ?? 0) + (this.#running.has(key) ? 1 : 0);
   }
 
+  /** How many run, and how many events wait. */
+  counts(): { readonly running: number; readonly waiting: number } {
+    let waiting = 0;
+    for (const runs of this.#waiting.values()) waiting += runs.length;
+    return { running: this.#running.size, waiting };
+  }
+
   get isIdle(): boolean {
     return this.#waiting.size === 0 && this.#running.size === 0;
   }
 
-  /** Drops what waits for a script; what is under way goes on. The documents make that last. */
-  drop(key: string): StoredDocument[] {
-    const runs = this.#waiting.get(key) ?? [];
+  /** Drops what waits for a script; what is under way goes on. The documents of `dropping` make that last. */
+  drop(key: string): void {
     this.#waiting.delete(key);
-    return runs.map((run) => runDocument(run, null));
+  }
+
+  dropping(key: string): StoredDocument[] {
+    return (this.#waiting.get(key) ?? []).map((run) => runDocument(run, null));
   }
 
   /** Ends what runs; it stays stored, and is run again when the service has started again. */
@@ -135,10 +159,12 @@ export class ScriptQueue {
 
   async #process(run: Run, key: string): Promise<void> {
     try {
-      await this.#store(run);
+      const isLast = run.attempt >= maxScriptAttempts;
+      if (!isLast) await this.#store(run);
       if (this.#stopping.signal.aborted) return;
-      const result = await this.#execute(run);
+      const result = isLast ? cutOff(run) : await this.#execute(run);
       if (this.#stopping.signal.aborted && result.outcome !== 'ok') return;
+      this.#ports.observe?.(result.outcome, result.durationMs);
       await this.#ports.log.append(this.#draft(run, result), { documents: [runDocument(run, null)] });
     } catch (error) {
       const message =
@@ -167,13 +193,16 @@ export class ScriptQueue {
   }
 
   async #execute(run: Run): Promise<ScriptResult> {
-    const { clock, logger, user, termMs = scriptTermMs } = this.#ports;
+    const { clock, log, logger, user, termMs = scriptTermMs } = this.#ports;
     const { script, event, attempt } = run;
+    const { trigger } = script;
     this.#runs += 1;
-    const directory = join(this.#ports.directory, `${event.seq}-${attempt}-${this.#runs}`);
+    const name = `${event.seq}-${attempt}-${this.#runs}`;
+    let directory: string;
+    let before: ReadonlySet<string>;
     try {
-      await mkdir(directory, { recursive: true, mode: 0o700 });
-      if (user !== undefined) await chown(directory, user.uid, user.gid);
+      before = await allProcesses();
+      directory = await this.#directories.make(name);
     } catch (error) {
       const detail = `its working directory could not be made: ${String(error)}`;
       return { outcome: 'notStarted', exitStatus: null, signal: null, durationMs: 0, output: '', detail };
@@ -181,7 +210,7 @@ export class ScriptQueue {
     const result = await runScript(clock, {
       command: script.command,
       directory,
-      environment: scriptEnvironment(event, { trigger: script.trigger, attempt, directory }),
+      environment: scriptEnvironment(event, { trigger, attempt, directory, serverId: log.serverId }),
       input: `${JSON.stringify(event)}\n`,
       timeoutMs: script.timeoutSeconds * 1_000,
       termMs,
@@ -189,9 +218,10 @@ export class ScriptQueue {
       signal: this.#stopping.signal,
     });
     try {
-      await rm(directory, { recursive: true, force: true });
+      await this.#directories.endEscaped(directory, before);
+      await this.#directories.remove(directory);
     } catch (error) {
-      logger.warn({ err: error, directory }, "a script's working directory could not be removed");
+      logger.warn({ err: error, directory }, 'what a script left could not be cleared away');
     }
     return result;
   }

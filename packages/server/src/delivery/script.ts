@@ -16,14 +16,14 @@ import { openStream } from '../event/outbox.ts';
 import {
   maxScriptQueue,
   scriptCursorStride,
+  scriptEndMs,
   scriptGonePollMs,
   scriptRetryMs,
   scriptStopMs,
 } from '../limits.ts';
 import type { StoredDocument } from '../machine-record.ts';
-import type { ScriptService } from './event-scripts.ts';
+import type { ScriptCount, ScriptService } from './event-scripts.ts';
 import { type Script, ScriptBook, type ScriptBookPorts, scriptKey } from './script-book.ts';
-import { clearLeftovers } from './script-leftovers.ts';
 import { type Run, ScriptQueue, type ScriptQueuePorts, runDocument } from './script-queue.ts';
 
 export type { ScriptBookPorts } from './script-book.ts';
@@ -54,6 +54,7 @@ export class Scripts implements ScriptService {
   readonly #skips = new Map<string, Skips>();
   #reading: Promise<void> = Promise.resolve();
   #isReading = false;
+  #skipped = 0;
   #cursor = 0;
   #storedCursor = 0;
 
@@ -79,7 +80,7 @@ export class Scripts implements ScriptService {
   async start(): Promise<void> {
     const { directory, logger } = this.#ports;
     try {
-      const killed = await clearLeftovers(directory);
+      const killed = await this.#queue.clearLeftovers();
       if (killed > 0) logger.warn({ killed }, 'processes of scripts were left by a service that was killed');
     } catch (error) {
       logger.warn({ err: error, directory }, 'what scripts left could not be cleared away');
@@ -100,13 +101,19 @@ export class Scripts implements ScriptService {
     if (this.#closing.signal.aborted) return;
     const { lastSeq } = log.state();
     const untilMs = clock.monotonicMs() + scriptStopMs;
-    const isDone = (): boolean => !this.#isReading || (this.#cursor >= lastSeq && this.#queue.isIdle);
+    const isDone = (): boolean =>
+      !this.#isReading || !log.state().writable || (this.#cursor >= lastSeq && this.#queue.isIdle);
     while (!isDone() && clock.monotonicMs() < untilMs) await clock.sleep(scriptGonePollMs);
     this.#closing.abort();
-    await this.#queue.close();
-    await this.#reading;
-    if (this.#cursor === this.#storedCursor) return;
-    await store.putDocuments([this.#cursorDocument()]).catch(() => undefined);
+    const inTime = new AbortController();
+    const end = async (): Promise<void> => {
+      await this.#queue.close();
+      await this.#reading;
+      if (this.#cursor !== this.#storedCursor) await store.putDocuments([this.#cursorDocument()]);
+    };
+    // A disk that is full must not hold up the end of the service: what is not recorded is run again.
+    await Promise.race([end().catch(() => undefined), clock.sleep(scriptEndMs, inTime.signal)]);
+    inTime.abort();
   }
 
   list(vm?: string | null): ScriptInfo[] {
@@ -124,11 +131,17 @@ export class Scripts implements ScriptService {
 
   async remove(vm: string | null, eventType: string): Promise<void> {
     const script = this.#book.fetch(vm, eventType);
-    await this.#book.remove(script, this.#forget(scriptKey(script)));
+    const key = scriptKey(script);
+    await this.#book.remove(script, this.#forgetting(key));
+    this.#forget(key);
   }
 
   settings(): ScriptSettings {
     return this.#book.settings;
+  }
+
+  counts(): ScriptCount {
+    return { ...this.#queue.counts(), skipped: this.#skipped };
   }
 
   async changeSettings(change: unknown): Promise<ScriptSettings> {
@@ -148,9 +161,17 @@ export class Scripts implements ScriptService {
     return this.#book.describe(script, this.#queue.pending(scriptKey(script)));
   }
 
+  /** Drops what waits for a script, and the skips that are not told. The documents make that last. */
   #forget(key: string): StoredDocument[] {
-    const hadSkips = this.#skips.delete(key);
-    return [...this.#queue.drop(key), ...(hadSkips ? [{ kind: skipsKind, key, value: null }] : [])];
+    const documents = this.#forgetting(key);
+    this.#skips.delete(key);
+    this.#queue.drop(key);
+    return documents;
+  }
+
+  #forgetting(key: string): StoredDocument[] {
+    const skips = this.#skips.has(key) ? [{ kind: skipsKind, key, value: null }] : [];
+    return [...this.#queue.dropping(key), ...skips];
   }
 
   #cursorDocument(): StoredDocument {
@@ -214,7 +235,10 @@ export class Scripts implements ScriptService {
       }
       this.#storedCursor = next;
     }
-    for (const [key, value] of skips) this.#skips.set(key, value);
+    for (const [key, value] of skips) {
+      this.#skipped += value.skipped - (this.#skips.get(key)?.skipped ?? 0);
+      this.#skips.set(key, value);
+    }
     await this.#addRuns(runs);
     this.#cursor = next;
   }
@@ -257,6 +281,7 @@ export class Scripts implements ScriptService {
     this.#cursor = this.#cursor > newest ? newest : Math.max(this.#cursor, oldestSeq - 1);
     const lastSeq = this.#cursor;
     if (lastSeq < firstSeq) return;
+    this.#skipped += lastSeq - firstSeq + 1;
     const draft: EventDraft = {
       type: 'scriptsSkipped',
       timeMs: this.#ports.clock.wallMs(),

@@ -54,22 +54,25 @@ export class PrivateTargetError extends Error {
   }
 }
 
+type ResolveDone = (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void;
+
 /** Resolves all addresses of a name. */
-export type ResolveAll = (
-  host: string,
-  family: number,
-  done: (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void,
-) => void;
+export type ResolveAll = (host: string, family: number, done: ResolveDone) => void;
 
 const resolveBySystem: ResolveAll = (host, family, done) =>
   systemLookup(host, { all: true, family: family === 4 || family === 6 ? family : 0 }, done);
 
-/** Makes lookups for sockets: few at once, as each takes a thread that files are read with too. */
+/**
+ * Makes lookups for sockets: few at once, as each takes a thread that files are read with too, and each name once at a
+ * time, so that attempts at a name that cannot be resolved do not pile up before the others.
+ */
 export class Lookups {
   readonly #publicOnly: boolean;
   readonly #resolve: ResolveAll;
   #running = 0;
   readonly #waiting: (() => void)[] = [];
+  /** Who waits for a name that is being looked up. */
+  readonly #asking = new Map<string, ResolveDone[]>();
 
   constructor(publicOnly: boolean, resolve: ResolveAll = resolveBySystem) {
     this.#publicOnly = publicOnly;
@@ -84,14 +87,26 @@ export class Lookups {
 
   /** For `net.connect` and `tls.connect`. */
   readonly lookup: LookupFunction = (host, options, done) => {
+    const family = Number(String(options.family ?? 0).replace('IPv', ''));
+    const key = `${family} ${host}`;
+    const answered: ResolveDone = (error, found) => {
+      if (error !== null) done(error, []);
+      else this.#answer(found, options.all === true, done);
+    };
+    const asking = this.#asking.get(key);
+    if (asking !== undefined) {
+      asking.push(answered);
+      return;
+    }
+    const all = [answered];
+    this.#asking.set(key, all);
     const start = (): void => {
       this.#running += 1;
-      const family = Number(String(options.family ?? 0).replace('IPv', ''));
       this.#resolve(host, family, (error, found) => {
         this.#running -= 1;
+        this.#asking.delete(key);
         this.#waiting.shift()?.();
-        if (error !== null) done(error, []);
-        else this.#answer(found, options.all === true, done);
+        for (const one of all) one(error, found);
       });
     };
     if (this.#running < maxWebhookLookups) start();

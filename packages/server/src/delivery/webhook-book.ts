@@ -5,9 +5,10 @@
  */
 import { type EventDraft, type VmEvent, type WebhookAttempt, type WebhookDeadLetter } from '@vmpulse/wire';
 import type { Clock } from '../clock.ts';
-import { maxWebhookDeadLetters } from '../limits.ts';
+import { maxWebhookDeadLetters, maxWebhookRetryAfterMs } from '../limits.ts';
 import { Circuit } from './webhook-circuit.ts';
 import { type WebhookLedger, kinds } from './webhook-ledger.ts';
+import type { WebhookAttemptOutcome } from './hook-service.ts';
 import type { WebhookRecord } from './webhook-record.ts';
 
 /** How an event stands that was tried. */
@@ -24,6 +25,8 @@ export interface Standing {
 export interface StoredCursor {
   readonly cursor: number;
   readonly head: (Standing & { readonly seq: number }) | null;
+  /** How its circuit stands, `notBeforeMs` by the wall clock; null or missing where nothing failed last. */
+  readonly circuit?: { readonly failures: number; readonly notBeforeMs: number } | null;
 }
 
 /** As stored. */
@@ -57,6 +60,8 @@ export class WebhookBook {
   readonly circuit: Circuit = new Circuit();
   readonly retries: Map<number, Waiting> = new Map();
   readonly deadLetters: Map<number, WebhookDeadLetter> = new Map();
+  /** Attempts since the service started, tests left out. */
+  readonly attempts: Record<WebhookAttemptOutcome, number> = { accepted: 0, refused: 0, unanswered: 0 };
   lastAttempt: WebhookAttempt | null = null;
   #record: WebhookRecord;
   #cursor: StoredCursor;
@@ -70,6 +75,11 @@ export class WebhookBook {
     this.#cursor = stored.cursor;
     for (const retry of stored.retries) this.retries.set(retry.event.seq, this.waiting(retry.event, retry));
     for (const letter of stored.deadLetters) this.deadLetters.set(letter.seq, letter);
+    const { circuit } = stored.cursor;
+    if (circuit !== null && circuit !== undefined) {
+      const pauseMs = Math.min(Math.max(circuit.notBeforeMs - clock.wallMs(), 0), maxWebhookRetryAfterMs);
+      this.circuit.restore(circuit.failures, clock.monotonicMs() + pauseMs);
+    }
   }
 
   get record(): WebhookRecord {
@@ -114,6 +124,11 @@ export class WebhookBook {
   keepHead(waiting: Waiting): void {
     const head = { seq: waiting.event.seq, ...this.#standing(waiting) };
     this.#putCursor({ cursor: this.#cursor.cursor, head });
+  }
+
+  /** How the circuit stands goes with the next write, so that no restart hurries an endpoint that fails. */
+  keepCircuit(): void {
+    this.#putCursor(this.#cursor);
   }
 
   keepRetry(waiting: Waiting): void {
@@ -184,9 +199,13 @@ export class WebhookBook {
     return { failed, sinceMs: sinceMs ?? wallMs, nextMs, error };
   }
 
-  #putCursor(cursor: StoredCursor): void {
-    this.#cursor = cursor;
-    this.ledger.put(kinds.cursor, this.id, cursor);
+  #putCursor(moved: StoredCursor): void {
+    const { failures, notBeforeMs } = this.circuit;
+    const pauseMs = Math.max(0, notBeforeMs - this.#clock.monotonicMs());
+    const circuit =
+      failures === 0 ? null : { failures, notBeforeMs: Math.round(this.#clock.wallMs() + pauseMs) };
+    this.#cursor = { ...moved, circuit };
+    this.ledger.put(kinds.cursor, this.id, this.#cursor);
   }
 
   #key(seq: number): string {

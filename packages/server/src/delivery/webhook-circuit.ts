@@ -38,6 +38,12 @@ export class Circuit {
     this.#notBeforeMs = nowMs + Math.max(probeMs, askedMs ?? 0);
   }
 
+  /** As it was when the service ended. */
+  restore(failures: number, notBeforeMs: number): void {
+    this.#failures = failures;
+    this.#notBeforeMs = notBeforeMs;
+  }
+
   /** An operator wants it tried at once. */
   reset(): void {
     this.#failures = 0;

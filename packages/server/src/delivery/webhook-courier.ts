@@ -131,6 +131,8 @@ export class WebhookCourier {
 
   /** Resolves when they are done with. */
   async #queue(events: readonly VmEvent[]): Promise<void> {
+    // What was read as this ended is read again by the next; nobody delivers it here any more.
+    if (this.#isStopped) return;
     this.#line = events.filter(this.#passes).map((event) => this.#book.waiting(event));
     if (this.#line.length === 0) return;
     const drained = new Promise<void>((resolve) => {
@@ -198,14 +200,17 @@ export class WebhookCourier {
     if (outcome.cutOff) return;
     const { at, status, tookMs, error } = outcome;
     this.#book.lastAttempt = { at, status, tookMs, error };
+    this.#book.attempts[outcome.accepted ? 'accepted' : status === null ? 'unanswered' : 'refused'] += 1;
     if (outcome.accepted) this.#accepted(waiting);
     else if (outcome.gone) gone();
     else this.#failed(waiting, outcome);
   }
 
   #accepted(waiting: Waiting): void {
+    const hadFailed = this.#book.circuit.failures > 0;
     const hasClosed = this.#book.circuit.succeeded();
     this.#takeOff(waiting);
+    if (hadFailed) this.#book.keepCircuit();
     if (hasClosed) {
       this.#book.hurry();
       for (const head of this.#line.slice(0, 1)) head.dueMs = this.#ports.clock.monotonicMs();
@@ -217,6 +222,7 @@ export class WebhookCourier {
     const { clock, random } = this.#ports;
     const nowMs = clock.monotonicMs();
     this.#book.circuit.failed(nowMs, outcome.retryAfterMs);
+    this.#book.keepCircuit();
     waiting.error = outcome.error ?? '';
     let pause: number | null = 0;
     if (nowMs >= waiting.scheduledMs) {

@@ -36,6 +36,7 @@ export function describeWebhook(
     failuresInARow: book.circuit.failures,
     lastAttempt: book.lastAttempt,
     nextAttemptAt: waitMs === null ? null : iso(clock.wallMs() + waitMs),
+    caFingerprints: book.record.authority?.fingerprints ?? [],
     oldSecretUntil: untilMs > clock.wallMs() ? iso(untilMs) : null,
   };
 }

@@ -2,7 +2,8 @@
  * The documents of one webhook on their way to the store. What could not be written stays here and goes with the next
  * write, so that no later state is ever stored without an earlier one that it rests on.
  */
-import type { EventDraft } from '@vmpulse/wire';
+import { type EventDraft, VmError } from '@vmpulse/wire';
+import { type Clock, withDeadline } from '../clock.ts';
 import type { EventLog } from '../event/log.ts';
 import type { DocumentStore, StoredDocument } from '../machine-record.ts';
 
@@ -44,6 +45,12 @@ export class WebhookLedger {
   flush(): Promise<void> {
     this.#next ??= this.#flushAfter(this.#writing);
     return this.#next;
+  }
+
+  /** As flush, but no longer than that: a full disk must not hold up the end of the service. */
+  flushWithin(clock: Clock, timeoutMs: number): Promise<void> {
+    const late = (): VmError => new VmError('VMPULSE_E_LOG_UNAVAILABLE', 'The disk did not take it in time.');
+    return withDeadline(clock, this.flush(), timeoutMs, late);
   }
 
   async #flushAfter(former: Promise<void>): Promise<void> {

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import type { WebhookDisabledReason, WebhookFilter } from '@vmpulse/wire';
 import { maxWebhookOldSecrets } from '../limits.ts';
+import type { WebhookAuthority } from './webhook-authority.ts';
 import type { CheckedWebhook } from './webhook-request.ts';
 
 /** A webhook as stored. */
@@ -16,11 +17,13 @@ export interface WebhookRecord {
   /** The first is the one of now; the others sign until their time (wall, ms). */
   readonly secrets: readonly { readonly secret: string; readonly untilMs: number | null }[];
   readonly deadLettersLost: number;
+  /** Whom its endpoint's certificate is checked against; null or missing: those the system trusts. */
+  readonly authority?: WebhookAuthority | null;
 }
 
 /** A new one. */
 export function newRecord(checked: CheckedWebhook, nowMs: number): WebhookRecord {
-  const { name, url, filter, timeoutMs, secret } = checked;
+  const { name, url, filter, timeoutMs, secret, authority } = checked;
   return {
     id: randomUUID(),
     name,
@@ -31,6 +34,7 @@ export function newRecord(checked: CheckedWebhook, nowMs: number): WebhookRecord
     createdMs: nowMs,
     secrets: [{ secret, untilMs: null }],
     deadLettersLost: 0,
+    authority,
   };
 }
 

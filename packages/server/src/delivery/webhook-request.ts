@@ -14,6 +14,7 @@ import {
   webhookSecretKeepMs,
   webhookTimeoutMs,
 } from '../limits.ts';
+import { type WebhookAuthority, checkCaCertificate } from './webhook-authority.ts';
 import { isSecret, makeSecret } from './webhook-signature.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -25,6 +26,7 @@ export interface CheckedWebhook {
   readonly filter: WebhookFilter;
   readonly timeoutMs: number;
   readonly secret: string;
+  readonly authority: WebhookAuthority | null;
   readonly after: number | undefined;
 }
 
@@ -34,14 +36,16 @@ export interface CheckedChange {
   readonly filter: WebhookFilter;
   readonly timeoutMs: number | undefined;
   readonly enabled: boolean | undefined;
+  readonly authority: WebhookAuthority | null | undefined;
 }
 
 const filterFields = ['types', 'machines', 'verdicts'] as const;
+const creationFields = ['name', 'url', 'timeoutMs', 'secret', 'after', 'caCertificate', ...filterFields];
 const namePattern = /^[A-Za-z0-9][\w.-]{0,63}$/u;
 
 /** Errors: VMPULSE_E_REQUEST_INVALID with `field`. `lastSeq`: where events from now on begin. */
 export function checkWebhookRequest(request: object, lastSeq: number): CheckedWebhook {
-  const fields = known(request, ['name', 'url', 'timeoutMs', 'secret', 'after', ...filterFields]);
+  const fields = known(request, creationFields);
   const { name, after } = fields;
   if (typeof name !== 'string' || !namePattern.test(name)) {
     throw invalid(
@@ -59,14 +63,15 @@ export function checkWebhookRequest(request: object, lastSeq: number): CheckedWe
     filter: checkFilter(fields, {}),
     timeoutMs: checkTimeout(fields['timeoutMs']) ?? webhookTimeoutMs.usual,
     secret: checkSecret(fields['secret']),
+    authority: checkCaCertificate(fields['caCertificate'] ?? null),
     after: after as number | undefined,
   };
 }
 
 /** Errors: VMPULSE_E_REQUEST_INVALID with `field`. */
 export function checkWebhookChange(request: object, filter: WebhookFilter): CheckedChange {
-  const fields = known(request, ['url', 'timeoutMs', 'enabled', ...filterFields]);
-  const { url, enabled } = fields;
+  const fields = known(request, ['url', 'timeoutMs', 'enabled', 'caCertificate', ...filterFields]);
+  const { url, enabled, caCertificate } = fields;
   if (enabled !== undefined && typeof enabled !== 'boolean') {
     throw invalid('enabled', 'enabled must be true or false.');
   }
@@ -75,6 +80,7 @@ export function checkWebhookChange(request: object, filter: WebhookFilter): Chec
     filter: checkFilter(fields, filter),
     timeoutMs: checkTimeout(fields['timeoutMs']),
     enabled,
+    authority: caCertificate === undefined ? undefined : checkCaCertificate(caCertificate),
   };
 }
 

@@ -65,6 +65,25 @@ describe('an attempt', () => {
     expect(await send(url)).toMatchObject({ accepted: false, error: 'no answer within 0.3 s' });
   });
 
+  it('fails when the head has no end, and when informational answers have none', async () => {
+    for (const text of [`x-${'y'.repeat(1_000)}: z\r\n`, '']) {
+      const url = await rawServer((socket) => {
+        const more = (): void => {
+          while (socket.writable && socket.write(text === '' ? 'HTTP/1.1 102 Wait\r\n\r\n' : text)) {
+            if (text === '') break;
+          }
+        };
+        if (text !== '') socket.write('HTTP/1.1 200 OK\r\n');
+        socket.on('drain', more);
+        const timer = setInterval(more, 5);
+        socket.on('close', () => clearInterval(timer));
+      });
+      const { accepted, tookMs } = await send(url);
+      expect(accepted).toBe(false);
+      expect(tookMs).toBeLessThan(1_500);
+    }
+  });
+
   it('does not wait for a body that trickles, nor read one without end', async () => {
     const trickle = await endpointOf((_received, response) => {
       response.writeHead(200);
@@ -95,6 +114,46 @@ describe('an attempt', () => {
     expect(error).toContain('its certificate is not trusted');
     expect(error).toContain('DEPTH_ZERO_SELF_SIGNED_CERT');
     expect(endpoint.received).toEqual([]);
+  });
+
+  it('over TLS is accepted where the certificate is of an authority of its own, and of no other', async () => {
+    const { certificate: cert, key } = makeCertificate();
+    const endpoint = await endpointOf(answering(200), { key, cert });
+    const own = new WebhookSender(new SystemClock(), new Lookups(false), cert);
+    const other = new WebhookSender(new SystemClock(), new Lookups(false), makeCertificate().certificate);
+    opened.push(
+      () => own.close(),
+      () => other.close(),
+    );
+    expect(await send(endpoint.url, 5_000, own)).toMatchObject({ accepted: true, status: 200 });
+    expect((await send(endpoint.url, 5_000, other)).error).toContain('its certificate is not trusted');
+    const resolve: ResolveAll = (_host, _family, done) => done(null, [{ address: '127.0.0.1', family: 4 }]);
+    const named = new WebhookSender(new SystemClock(), new Lookups(false, resolve), cert);
+    opened.push(() => named.close());
+    const elsewhere = await send(`https://hooks.example.org:${endpoint.port}/`, 5_000, named);
+    expect(elsewhere.error).toContain('ERR_TLS_CERT_ALTNAME_INVALID');
+    expect(endpoint.received.length).toBe(1);
+  });
+
+  it('that cannot be made at all fails, and says so', async () => {
+    const broken = new WebhookSender(new SystemClock(), new Lookups(false), 'no certificate');
+    opened.push(() => broken.close());
+    const { accepted, error } = await send('https://127.0.0.1:1/', 1_000, broken);
+    expect([accepted, error?.length]).toEqual([false, expect.any(Number)]);
+  });
+
+  it('that is answered before it was read whole keeps no connection from those after it', async () => {
+    const url = await rawServer((socket) => {
+      socket.pause();
+      socket.write('HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n');
+    });
+    const sender = senderOf();
+    const body = 'x'.repeat(32 * 1024 * 1024);
+    for (let count = 0; count < 3; count += 1) {
+      const signal = new AbortController().signal;
+      const { accepted, error } = await sender.send({ url, headers: {}, body, timeoutMs: 2_000, signal });
+      expect([accepted, error]).toEqual([true, null]);
+    }
   });
 
   it('fails when nobody listens, the connection breaks, or what answers is no HTTP', async () => {
@@ -174,11 +233,32 @@ describe('private targets', () => {
     const running: (() => void)[] = [];
     const resolve: ResolveAll = (_host, _family, done) => void running.push(() => done(null, []));
     const lookups = new Lookups(false, resolve);
-    for (let count = 0; count < 5; count += 1) lookups.lookup('x', { all: true }, () => undefined);
+    for (let count = 0; count < 5; count += 1) lookups.lookup(`x${count}`, { all: true }, () => undefined);
     expect(running.length).toBe(2);
     running.shift()?.();
     expect(running.length).toBe(2);
   });
+});
+
+it('a name that is asked for by many is looked up once at a time, and stands in the way of no other', () => {
+  const running: (() => void)[] = [];
+  const asked: string[] = [];
+  const resolve: ResolveAll = (host, _family, done) => {
+    asked.push(host);
+    running.push(() => done(null, [{ address: '8.8.8.8', family: 4 }]));
+  };
+  const lookups = new Lookups(false, resolve);
+  let answers = 0;
+  for (const host of ['stuck', 'stuck', 'stuck', 'works']) {
+    lookups.lookup(host, { all: true }, () => {
+      answers += 1;
+    });
+  }
+  expect(asked).toEqual(['stuck', 'works']);
+  running.shift()?.();
+  expect(answers).toBe(3);
+  lookups.lookup('stuck', { all: true }, () => undefined);
+  expect(asked).toEqual(['stuck', 'works', 'stuck']);
 });
 
 async function rawServer(onConnection: (socket: Socket) => void): Promise<string> {

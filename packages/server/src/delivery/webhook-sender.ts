@@ -57,13 +57,14 @@ export class WebhookSender {
   readonly #lookups: Lookups;
   readonly #agents: { readonly 'http:': http.Agent; readonly 'https:': https.Agent };
 
-  constructor(clock: Clock, lookups: Lookups) {
+  /** `ca`: PEM of whom certificates are checked against; null: those the system trusts. */
+  constructor(clock: Clock, lookups: Lookups, ca: string | null = null) {
     this.#clock = clock;
     this.#lookups = lookups;
     const options = { keepAlive: true, maxSockets: maxWebhookSockets, maxFreeSockets: 1 };
     this.#agents = {
       'http:': new http.Agent(options),
-      'https:': new https.Agent({ ...options, rejectUnauthorized: true }),
+      'https:': new https.Agent({ ...options, rejectUnauthorized: true, ...(ca === null ? {} : { ca }) }),
     };
   }
 
@@ -156,7 +157,13 @@ class Exchange {
   }
 
   #send(open: () => http.ClientRequest, mayRepeat: boolean): void {
-    const request = open();
+    let request: http.ClientRequest;
+    try {
+      request = open();
+    } catch (error) {
+      this.#end({ error: `the request cannot be made: ${(error as Error).message}`.slice(0, 300) });
+      return;
+    }
     this.#request = request;
     request.on('error', (error: NodeJS.ErrnoException) => {
       // The endpoint closed the idle connection as we began to use it: it has not seen this request.
@@ -196,7 +203,9 @@ class Exchange {
     this.#isOver = true;
     for (const timer of this.#timers) timer.cancel();
     this.#letter.signal.removeEventListener('abort', this.#cut);
-    if (this.#response?.complete !== true) this.#request?.destroy();
+    // Answered before it was read whole, a request would keep its connection from all that come after it.
+    const isWhole = this.#response?.complete === true && this.#request?.writableFinished === true;
+    if (!isWhole) this.#request?.destroy();
     this.#resolve({ ...end, excerpt: this.#excerpt });
   }
 }

@@ -10,15 +10,22 @@ import {
 } from '@vmpulse/wire';
 import type { Clock } from '../clock.ts';
 import type { EventLog } from '../event/log.ts';
-import { maxWebhookRetries, maxWebhooks, webhookCloseTimeoutMs, webhookDrainPollMs } from '../limits.ts';
+import { maxWebhookRetries, webhookCloseTimeoutMs, webhookDrainPollMs } from '../limits.ts';
 import type { DocumentStore } from '../machine-record.ts';
-import type { WebhookService } from './hook-service.ts';
+import type { WebhookCount, WebhookService } from './hook-service.ts';
 import { Lookups, type ResolveAll } from './webhook-address.ts';
 import { WebhookBook } from './webhook-book.ts';
 import { WebhookCourier } from './webhook-courier.ts';
 import { describeWebhook } from './webhook-info.ts';
 import { WebhookLedger } from './webhook-ledger.ts';
 import { testLetter } from './webhook-letter.ts';
+import {
+  requireAllowed,
+  requireRoom,
+  requireWritable,
+  unknownLetter,
+  unknownWebhook,
+} from './webhook-refusals.ts';
 import { type WebhookRecord, newRecord, rotated } from './webhook-record.ts';
 import { checkWebhookChange, checkWebhookRequest, checkWebhookRotation } from './webhook-request.ts';
 import { WebhookSender } from './webhook-sender.ts';
@@ -96,7 +103,7 @@ export class Webhooks implements WebhookService {
         await hook.courier?.stop(0);
         hook.sender.close();
         await hook.book.ledger
-          .flush()
+          .flushWithin(this.#ports.clock, webhookCloseTimeoutMs)
           .catch((error: unknown) => this.#ports.warn('the state of a webhook cannot be stored', error));
       }),
     );
@@ -112,23 +119,25 @@ export class Webhooks implements WebhookService {
     return this.#info(this.#find(name));
   }
 
+  counts(): WebhookCount[] {
+    return [...this.#hooks.values()].flatMap((hook) => {
+      if (hook === null) return [];
+      const { name, lag, retrying, deadLetters, circuit, enabled } = this.#info(hook);
+      const { attempts } = hook.book;
+      return { name, lag, retrying, deadLetters, attempts, isOpen: circuit === 'open', isDisabled: !enabled };
+    });
+  }
+
   async create(request: object): Promise<WebhookInfo & WebhookSecret> {
     const { clock, log } = this.#ports;
     const { lastSeq } = log.state();
     const checked = checkWebhookRequest(request, lastSeq);
     const { name, url, secret, after } = checked;
-    this.#requireAllowed(url);
+    requireAllowed(this.#lookups, url);
     this.#requireOpen();
-    this.#requireWritable();
+    requireWritable(log);
     const key = name.toLowerCase();
-    if (this.#hooks.has(key)) {
-      throw new VmError('E_ALREADY_EXISTS', `There is a webhook '${name}'; choose another name.`, {
-        field: '/name',
-      });
-    }
-    if (this.#hooks.size >= maxWebhooks) {
-      throw new VmError('VM_E_OUT_OF_RESOURCE', `There are ${maxWebhooks} webhooks; delete one first.`);
-    }
+    requireRoom(name, this.#hooks.has(key), this.#hooks.size);
     const record = newRecord(checked, Math.trunc(clock.wallMs()));
     const cursor = { cursor: after ?? lastSeq, head: null };
     const book = new WebhookBook(clock, this.#ledger(), { record, cursor, retries: [], deadLetters: [] });
@@ -151,14 +160,15 @@ export class Webhooks implements WebhookService {
     const hook = this.#find(name);
     return this.#exclusively(hook, async () => {
       const { record } = hook.book;
-      const { url, filter, timeoutMs, enabled } = checkWebhookChange(request, record.filter);
-      if (url !== undefined) this.#requireAllowed(url);
-      const isElsewhere = url !== undefined && url !== record.url;
+      const { url, filter, timeoutMs, enabled, authority } = checkWebhookChange(request, record.filter);
+      if (url !== undefined) requireAllowed(this.#lookups, url);
+      const isElsewhere = (url !== undefined && url !== record.url) || authority !== undefined;
       const changed: WebhookRecord = {
         ...record,
         url: url ?? record.url,
         filter,
         timeoutMs: timeoutMs ?? record.timeoutMs,
+        authority: authority === undefined ? (record.authority ?? null) : authority,
         disabled:
           enabled === true ? null : enabled === false ? (record.disabled ?? 'operator') : record.disabled,
       };
@@ -266,8 +276,7 @@ export class Webhooks implements WebhookService {
     if (seq === undefined) return this.deadLetters(book.record.name);
     const letter = book.deadLetters.get(seq);
     if (letter !== undefined) return [letter];
-    const detail = `'${book.record.name}' has no dead letter #${seq}; vmpulse webhook dead-letters lists them.`;
-    throw new VmError('VMPULSE_E_NOT_FOUND', detail);
+    throw unknownLetter(book.record.name, seq);
   }
 
   #ledger(): WebhookLedger {
@@ -275,8 +284,17 @@ export class Webhooks implements WebhookService {
   }
 
   #hook(book: WebhookBook): Hook {
-    const sender = new WebhookSender(this.#ports.clock, this.#lookups);
-    return { book, sender, courier: undefined, isTesting: false, queue: Promise.resolve() };
+    return {
+      book,
+      sender: this.#sender(book),
+      courier: undefined,
+      isTesting: false,
+      queue: Promise.resolve(),
+    };
+  }
+
+  #sender({ record }: WebhookBook): WebhookSender {
+    return new WebhookSender(this.#ports.clock, this.#lookups, record.authority?.pem ?? null);
   }
 
   #startCourier(hook: Hook): void {
@@ -317,6 +335,10 @@ export class Webhooks implements WebhookService {
     try {
       await this.#store(hook, record, wasEnabled && record.disabled !== null ? record.disabled : undefined);
     } finally {
+      if (anew) {
+        hook.sender.close();
+        hook.sender = this.#sender(hook.book);
+      }
       this.#startCourier(hook);
     }
   }
@@ -340,11 +362,11 @@ export class Webhooks implements WebhookService {
 
   async #exclusively<T>(hook: Hook, work: () => Promise<T>): Promise<T> {
     this.#requireOpen();
-    this.#requireWritable();
+    requireWritable(this.#ports.log);
     const turn = hook.queue.then(async () => {
       // It may have been deleted (and another one made under its name), or the service stopped, while this waited.
       const { name } = hook.book.record;
-      if (this.#find(name) !== hook) throw this.#unknown(name);
+      if (this.#find(name) !== hook) throw unknownWebhook(name);
       this.#requireOpen();
       return work();
     });
@@ -357,34 +379,10 @@ export class Webhooks implements WebhookService {
     throw new VmError('VM_E_APP_SHUTTING_DOWN', 'The service is stopping; ask again when it is back.');
   }
 
-  #requireWritable(): void {
-    const { writable, error } = this.#ports.log.state();
-    if (writable) return;
-    const detail = `Nothing can be written now (${error ?? 'unknown'}); mend that and ask again.`;
-    throw new VmError('VMPULSE_E_LOG_UNAVAILABLE', detail);
-  }
-
-  /** Errors: E_ACCESSDENIED for a literal private address where those are forbidden. */
-  #requireAllowed(url: string): void {
-    try {
-      this.#lookups.checkLiteral(new URL(url).hostname);
-    } catch (cause) {
-      throw new VmError('E_ACCESSDENIED', `${(cause as Error).message} (--webhooks-public-only).`, {
-        cause,
-        field: '/url',
-      });
-    }
-  }
-
   #find(name: string): Hook {
     const hook = this.#hooks.get(name.toLowerCase());
     if (hook !== undefined && hook !== null) return hook;
-    throw this.#unknown(name);
-  }
-
-  #unknown(name: string): VmError {
-    const shown = name.slice(0, 64);
-    return new VmError('VMPULSE_E_NOT_FOUND', `There is no webhook '${shown}'; see vmpulse webhook list.`);
+    throw unknownWebhook(name);
   }
 
   #info({ book, courier }: Hook): WebhookInfo {

@@ -7,6 +7,7 @@ import {
   openStreamReader,
   startHttp,
 } from '../../../../test/support/http-fixture.ts';
+import { Endpoint, answering } from '../../../../test/support/endpoint.ts';
 import { Metrics } from './metrics.ts';
 
 const lines = async (metrics: Metrics): Promise<string[]> => (await metrics.text()).split('\n');
@@ -72,6 +73,45 @@ describe('metrics', () => {
     expect(verdictNames).toEqual(expect.arrayContaining([...stopVerdictNames]));
   });
 
+  it('tell of webhooks and scripts what they count, and nothing of a webhook that is gone', async () => {
+    const metrics = new Metrics({ processMetrics: false });
+    const hook = {
+      name: 'pager',
+      lag: 7,
+      retrying: 2,
+      deadLetters: 3,
+      isOpen: true,
+      isDisabled: false,
+      attempts: { accepted: 5, refused: 4, unanswered: 1 },
+    };
+    let webhooks = [hook, { ...hook, name: 'chat', isOpen: false, isDisabled: true }];
+    metrics.observe({ webhooks: () => webhooks, scripts: () => ({ running: 1, waiting: 2, skipped: 3 }) });
+    metrics.hooks.scriptEnded('timedOut', 1_500);
+    const text = await lines(metrics);
+    for (const line of [
+      'vmpulse_webhook_attempts_total{webhook="pager",outcome="accepted"} 5',
+      'vmpulse_webhook_attempts_total{webhook="pager",outcome="refused"} 4',
+      'vmpulse_webhook_attempts_total{webhook="pager",outcome="unanswered"} 1',
+      'vmpulse_webhook_lag{webhook="pager"} 7',
+      'vmpulse_webhook_retrying{webhook="pager"} 2',
+      'vmpulse_webhook_dead_letters{webhook="pager"} 3',
+      'vmpulse_webhook_circuit_open{webhook="pager"} 1',
+      'vmpulse_webhook_circuit_open{webhook="chat"} 0',
+      'vmpulse_webhook_disabled{webhook="chat"} 1',
+      'vmpulse_scripts_running 1',
+      'vmpulse_scripts_waiting 2',
+      'vmpulse_scripts_skipped_total 3',
+      'vmpulse_script_run_seconds_sum{outcome="timedOut"} 1.5',
+      'vmpulse_script_run_seconds_count{outcome="ok"} 0',
+      'vmpulse_script_run_seconds_bucket{le="2.5",outcome="timedOut"} 1',
+    ]) {
+      expect(text).toContain(line);
+    }
+    webhooks = [hook];
+    expect(await metrics.text()).not.toContain('chat');
+    expect(await metrics.text()).toContain('attempts_total{webhook="pager",outcome="accepted"} 5');
+  });
+
   it('bring those of the process along', async () => {
     const text = await new Metrics().text();
     expect(text).toMatch(/^vmpulse_process_resident_memory_bytes \d+/m);
@@ -101,6 +141,27 @@ describe('metrics over HTTP', () => {
     expect(text).toContain('_count{method="GET",route="unknown",status="4xx"} 1');
     expect(text).toContain('_count{method="other",route="unknown",status="4xx"} 1');
     expect(text).toContain('vmpulse_event_log_last_seq 0');
+  });
+
+  it('count the attempts of webhooks, and those of scripts that were skipped', async () => {
+    http = await startHttp();
+    const answers = [500, 204];
+    const endpoint = await Endpoint.start((received, response, request) =>
+      answering(answers.shift() ?? 204, {}, '')(received, response, request),
+    );
+    await ask(http, 'POST', '/v1/webhooks', { body: { name: 'pager', url: endpoint.url } });
+    await http.log.append(draft({ id: 'x', name: 'x' }));
+    while (http.webhooks.get('pager').failuresInARow === 0) await new Promise(setImmediate);
+    let text = await http.metrics.text();
+    expect(text).toContain('vmpulse_webhook_attempts_total{webhook="pager",outcome="refused"} 1');
+    expect(text).toContain('vmpulse_webhook_lag{webhook="pager"} 1');
+    await ask(http, 'PATCH', '/v1/webhooks/pager', { body: { enabled: true } });
+    while (http.webhooks.get('pager').lag > 0) await new Promise(setImmediate);
+    text = await http.metrics.text();
+    expect(text).toContain('vmpulse_webhook_attempts_total{webhook="pager",outcome="accepted"} 1');
+    expect(text).toContain('vmpulse_scripts_waiting 0');
+    await http.webhooks.close();
+    await endpoint.stop();
   });
 
   it('count streams, and what goes over them, apart from requests', async () => {

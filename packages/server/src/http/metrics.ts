@@ -1,7 +1,8 @@
 /**
  * What the service counts, for Prometheus. Those who know push (stops, streams, ...) or are asked at scrape time
  * (`MetricSources`). Labels come from closed lists only: no name of a machine and nothing a guest or client said; the
- * names of subscriptions, which the service bounds in form and number, and the host's mounts are the exceptions.
+ * names of subscriptions and webhooks, which the service bounds in form and number, and the host's mounts are the
+ * exceptions.
  */
 import {
   type StopCause,
@@ -15,9 +16,10 @@ import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom
 import type { SubscriptionCount } from '../delivery/subscriptions.ts';
 import type { EventLogState } from '../event/log.ts';
 import type { DiskSpaceCount } from '../vm/disk-space.ts';
+import { HookMetrics, type HookSources } from './hook-metrics.ts';
 
 /** What is asked when Prometheus asks. Each is cheap and does not throw. */
-export interface MetricSources {
+export interface MetricSources extends HookSources {
   /** Machines by state. */
   readonly machines?: () => Partial<Record<VmState, number>>;
   /** Guests by verdict. */
@@ -43,6 +45,8 @@ const requestSeconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
 export class Metrics {
   readonly registry: Registry = new Registry();
   #sources: MetricSources = {};
+  /** Those of webhooks and scripts. */
+  readonly hooks: HookMetrics = new HookMetrics(this.registry, () => this.#sources);
   readonly #rejected = this.#counter(
     'tick_bytes_rejected_total',
     'Bytes from tick ports that were no protocol.',

@@ -119,7 +119,12 @@ async function buildApp(
 /** Builds the HTTP face; it listens when told to. */
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
   const { clock, logger, metrics, log } = options;
-  metrics.observe({ log: () => log.state(), subscriptions: () => options.subscriptions.counts() });
+  metrics.observe({
+    log: () => log.state(),
+    subscriptions: () => options.subscriptions.counts(),
+    webhooks: () => options.webhooks.counts(),
+    scripts: () => options.scripts.counts(),
+  });
   const events = new EventRoutes(options);
   const subscriptions = new SubscriptionRoutes(options);
   const app = await buildApp(options, events, subscriptions);

@@ -68,6 +68,8 @@ describe('webhooks over HTTP', () => {
     [{ secret: 'whsec_c2hvcnQ=' }, '/secret'],
     [{ secret: 'secret' }, '/secret'],
     [{ after: 1 }, '/after'],
+    [{ caCertificate: '-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----' }, '/caCertificate'],
+    [{ caCertificate: 7 }, '/caCertificate'],
     [{ type: ['heartbeatStopped'] }, '/type'],
   ])('refuse %j', async (more, field) => {
     const { status, json } = await create(more);

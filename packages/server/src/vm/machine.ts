@@ -145,7 +145,7 @@ export class Machine {
 
   /** Rests without a process. A saved machine's last event is turnedOff too, as in the reference. */
   rest(saved: boolean): void {
-    this.#tell('turnedOff', { process: null, activeConfiguration: null });
+    this.#tell('turnedOff', { process: null, activeConfiguration: null }, saved ? { saved } : {});
     this.#phase = { kind: 'off', state: saved ? 'saved' : 'turnedOff' };
   }
 
@@ -318,7 +318,7 @@ export class Machine {
     return this.#phase.kind === 'held' ? this.#phase.state : 'deleteMachine';
   }
 
-  #tell(state: VmState, change: RecordChange): void {
+  #tell(state: VmState, change: RecordChange, more: { saved?: true } = {}): void {
     const previousState = this.state;
     if (state !== previousState) checkTransition(previousState, state);
     this.#record = { ...this.#record, ...change };
@@ -326,7 +326,7 @@ export class Machine {
     const diskSpace = markAfter(this.#record.diskSpace, state);
     if (diskSpace !== (this.#record.diskSpace ?? null)) this.#record = { ...this.#record, diskSpace };
     const why = state === 'paused' && diskSpace === 'paused' ? { reason: 'diskSpace' as const } : {};
-    const data = { state, stateCode: stateCodes[state], previousState, ...why };
+    const data = { state, stateCode: stateCodes[state], previousState, ...why, ...more };
     this.append('stateChanged', data, { put: this.toRecord() });
   }
 
