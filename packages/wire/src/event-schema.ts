@@ -131,7 +131,7 @@ const dataSchemas: Record<EventType, JsonSchema> = {
   ),
   stateChanged: objectOf<EventDataByType['stateChanged']>(
     { state: oneOf(vmStates), stateCode: number(), previousState: oneOf(vmStates) },
-    {},
+    { cause: oneOf(['processExit', 'autostart'], 'Where no operator asked for it.') },
   ),
   shutdownRequested: objectOf<EventDataByType['shutdownRequested']>({ by: oneOf(['acpi']) }, {}),
   turnedOffByGuest: objectOf<EventDataByType['turnedOffByGuest']>({ reason: text() }, {}),

@@ -131,7 +131,13 @@ export interface EventDataByType extends RecoveryEventData {
   vmCreated: { hypervisor: string };
   vmDeleted: object;
   configurationChanged: { key: string; value: unknown; effective: 'now' | 'nextStart' };
-  stateChanged: { state: VmState; stateCode: number; previousState: VmState };
+  /** `cause`: what no operation asked for (its process ended by itself), or none of an operator's (autostart). */
+  stateChanged: {
+    state: VmState;
+    stateCode: number;
+    previousState: VmState;
+    cause?: 'processExit' | 'autostart';
+  };
   shutdownRequested: { by: 'acpi' };
   turnedOffByGuest: { reason: string };
   guestReset: { reason: string; byGuest: boolean };

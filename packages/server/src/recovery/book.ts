@@ -16,7 +16,8 @@ import type { EventLog } from '../event/log.ts';
 import { maxRecoveryHistory } from '../limits.ts';
 import type { DocumentStore, StoredDocument } from '../machine-record.ts';
 import { completeRecoveryDefault } from '../vm/recovery-policy.ts';
-import type { RecoveryRecord } from './record.ts';
+import { disturbs } from './plan.ts';
+import type { RecoveryRecord, StepRecord } from './record.ts';
 
 const [recordKind, placeKind, defaultKind] = ['recovery', 'recoveryPlace', 'recoveryDefault'] as const;
 
@@ -30,6 +31,8 @@ export interface BookPorts {
 /** Everything recovery keeps. */
 export class RecoveryBook {
   readonly records: Map<string, RecoveryRecord> = new Map();
+  /** Machines of which a step that disturbs was the last of a stop that is not over: the brake counts among them. */
+  readonly stepped: Set<string> = new Set();
   /** Last event read. */
   place = 0;
   serverDefault: CompleteRecoveryDefault = completeRecoveryDefault({ action: 'none' });
@@ -53,7 +56,9 @@ export class RecoveryBook {
       [recordKind, placeKind, defaultKind].map((kind) => store.loadDocuments(kind)),
     );
     for (const { key, value } of records ?? []) {
-      this.records.set(key, notLater(value as RecoveryRecord, this.nowMs()));
+      const record = notLater(value as RecoveryRecord, this.nowMs());
+      this.records.set(key, record);
+      this.#noteStep(record);
     }
     const [stored] = defaults ?? [];
     if (stored !== undefined) this.serverDefault = completeRecoveryDefault(stored.value);
@@ -62,27 +67,45 @@ export class RecoveryBook {
     if (place === undefined) await store.putDocuments([this.#placeDocument()]);
   }
 
-  /** Tells an event of a machine, and stores what is known of it with it. Resolves when durable. */
-  tell<T extends keyof RecoveryEventData>(
+  /**
+   * Tells an event of a machine, and stores what is known of it with it. Resolves when durable; where that is lost
+   * it is as before, unless more became known meanwhile. Errors: VMPULSE_E_LOG_UNAVAILABLE.
+   */
+  async tell<T extends keyof RecoveryEventData>(
     record: RecoveryRecord,
     type: T,
     data: Omit<EventDataByType[T], 'messageId'>,
   ): Promise<VmEvent> {
-    this.set(record);
     const { clock, log } = this.#ports;
+    const before = this.records.get(record.vm.id);
+    const written = this.set(record);
     const draft = {
       type,
       vm: record.vm,
       timeMs: Math.trunc(clock.wallMs()),
       data: { messageId: messageIds[type], ...data },
     } as unknown as EventDraft;
-    return log.append(draft, { documents: [this.#document(record), this.#placeDocument()] });
+    try {
+      return await log.append(draft, { documents: [this.#document(record), this.#placeDocument()] });
+    } catch (error) {
+      if (before !== undefined && this.records.get(record.vm.id) === written) this.set(before);
+      throw error;
+    }
   }
 
   /** Changes what is known, until the next write. */
-  set(record: RecoveryRecord): void {
+  set(record: RecoveryRecord): RecoveryRecord {
     const attempts = record.attempts.slice(-maxRecoveryHistory);
-    this.records.set(record.vm.id, { ...record, attempts });
+    const kept = { ...record, attempts };
+    this.records.set(record.vm.id, kept);
+    this.#noteStep(kept);
+    return kept;
+  }
+
+  /** Forgets a machine, until the next write. False where nothing was known of it. */
+  forget(vmId: string): boolean {
+    this.stepped.delete(vmId);
+    return this.records.delete(vmId);
   }
 
   /** Stores what is known of a machine. */
@@ -103,6 +126,12 @@ export class RecoveryBook {
     await this.#ports.store.putDocuments([{ kind: defaultKind, key: 'default', value }]);
     this.serverDefault = value;
     return value;
+  }
+
+  #noteStep({ vm, incident }: RecoveryRecord): void {
+    const last = incident?.last ?? null;
+    if (last !== null && disturbs(last.step)) this.stepped.add(vm.id);
+    else this.stepped.delete(vm.id);
   }
 
   #document(record: RecoveryRecord): StoredDocument {
@@ -131,10 +160,17 @@ function notLater(record: RecoveryRecord, nowMs: number): RecoveryRecord {
         ? null
         : {
             ...incident,
+            ...(incident.previous === undefined || incident.previous === null
+              ? {}
+              : { previous: ended(incident.previous, maybe) }),
             stoppedMs: at(incident.stoppedMs),
             runningSinceMs: maybe(incident.runningSinceMs),
             firstStepMs: maybe(incident.firstStepMs),
-            last: incident.last === null ? null : { ...incident.last, endedMs: maybe(incident.last.endedMs) },
+            last: incident.last === null ? null : ended(incident.last, maybe),
           },
   };
+}
+
+function ended(step: StepRecord, maybe: (ms: number | null) => number | null): StepRecord {
+  return { ...step, endedMs: maybe(step.endedMs) };
 }

@@ -137,14 +137,14 @@ export class Machine {
   }
 
   /** Goes to another phase; a new state is told as an event, stored together with the record. */
-  enter(phase: Phase, change: RecordChange = {}): void {
-    this.#tell(phase.state, change);
+  enter(phase: Phase, change: RecordChange = {}, cause?: 'autostart'): void {
+    this.#tell(phase.state, change, cause);
     this.#phase = phase;
   }
 
   /** Rests without a process. A saved machine's last event is turnedOff too, as in the reference. */
-  rest(saved: boolean): void {
-    this.#tell('turnedOff', { process: null, activeConfiguration: null });
+  rest(saved: boolean, cause?: 'processExit'): void {
+    this.#tell('turnedOff', { process: null, activeConfiguration: null }, cause);
     this.#phase = { kind: 'off', state: saved ? 'saved' : 'turnedOff' };
   }
 
@@ -271,7 +271,7 @@ export class Machine {
     this.watch.end('ended');
     this.#suspended = false;
     for (const state of endings[this.#heldState()]) this.enter({ kind: 'ending', state });
-    this.rest(process.saved);
+    this.rest(process.saved, process.exitExpected ? undefined : 'processExit');
     process.resolveGone();
   }
 
@@ -317,14 +317,14 @@ export class Machine {
     return this.#phase.kind === 'held' ? this.#phase.state : 'deleteMachine';
   }
 
-  #tell(state: VmState, change: RecordChange): void {
+  #tell(state: VmState, change: RecordChange, cause?: 'processExit' | 'autostart'): void {
     const previousState = this.state;
     if (state !== previousState) checkTransition(previousState, state);
     this.#record = { ...this.#record, ...change };
     if (state === previousState) return;
     this.append(
       'stateChanged',
-      { state, stateCode: stateCodes[state], previousState },
+      { state, stateCode: stateCodes[state], previousState, ...(cause === undefined ? {} : { cause }) },
       { put: this.toRecord() },
     );
   }
