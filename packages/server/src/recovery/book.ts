@@ -37,6 +37,8 @@ export class RecoveryBook {
   place = 0;
   serverDefault: CompleteRecoveryDefault = completeRecoveryDefault({ action: 'none' });
   readonly #ports: BookPorts;
+  /** Machines of which more is known than is stored, with the event that it was learned from first. */
+  readonly #unstored = new Map<string, number>();
   readonly #offsetMs: number;
 
   constructor(ports: BookPorts) {
@@ -77,8 +79,10 @@ export class RecoveryBook {
     data: Omit<EventDataByType[T], 'messageId'>,
   ): Promise<VmEvent> {
     const { clock, log } = this.#ports;
-    const before = this.records.get(record.vm.id);
+    const vmId = record.vm.id;
+    const before = this.records.get(vmId);
     const written = this.set(record);
+    const stored = this.#storing([vmId]);
     const draft = {
       type,
       vm: record.vm,
@@ -86,9 +90,13 @@ export class RecoveryBook {
       data: { messageId: messageIds[type], ...data },
     } as unknown as EventDraft;
     try {
-      return await log.append(draft, { documents: [this.#document(record), this.#placeDocument()] });
+      const event = await log.append(draft, {
+        documents: [this.#document(record), this.#placeDocument([vmId])],
+      });
+      stored();
+      return event;
     } catch (error) {
-      if (before !== undefined && this.records.get(record.vm.id) === written) this.set(before);
+      if (before !== undefined && this.records.get(vmId) === written) this.set(before);
       throw error;
     }
   }
@@ -108,16 +116,29 @@ export class RecoveryBook {
     return this.records.delete(vmId);
   }
 
-  /** Stores what is known of a machine. */
-  async store(vmId: string): Promise<void> {
-    const record = this.records.get(vmId);
-    const document = record === undefined ? removed(vmId) : this.#document(record);
-    await this.#ports.store.putDocuments([document, this.#placeDocument()]);
+  /** More is known of a machine by an event, which is read again after a crash unless the machine is stored before. */
+  learned(vmId: string, seq: number): void {
+    if (!this.#unstored.has(vmId)) this.#unstored.set(vmId, seq);
   }
 
-  /** Stores the place in the log. */
-  async storePlace(): Promise<void> {
-    await this.#ports.store.putDocuments([this.#placeDocument()]);
+  /** Stores what is known of a machine. */
+  store(vmId: string): Promise<void> {
+    return this.#storeAll([vmId]);
+  }
+
+  /** Stores the place in the log, and what was learned up to it. */
+  storePlace(): Promise<void> {
+    return this.#storeAll([...this.#unstored.keys()]);
+  }
+
+  async #storeAll(vmIds: readonly string[]): Promise<void> {
+    const stored = this.#storing(vmIds);
+    const documents = vmIds.map((vmId) => {
+      const record = this.records.get(vmId);
+      return record === undefined ? removed(vmId) : this.#document(record);
+    });
+    await this.#ports.store.putDocuments([...documents, this.#placeDocument(vmIds)]);
+    stored();
   }
 
   /** Errors: VM_E_PREF_ILLEGAL_VALUE. */
@@ -126,6 +147,18 @@ export class RecoveryBook {
     await this.#ports.store.putDocuments([{ kind: defaultKind, key: 'default', value }]);
     this.serverDefault = value;
     return value;
+  }
+
+  /** What is known now is being written; what this answers is called once it is durable. */
+  #storing(vmIds: readonly string[]): () => void {
+    const next = this.place + 1;
+    const written = vmIds.map((vmId) => [vmId, this.records.get(vmId)] as const);
+    return () => {
+      for (const [vmId, record] of written) {
+        if (this.records.get(vmId) === record) this.#unstored.delete(vmId);
+        else if (this.#unstored.has(vmId)) this.#unstored.set(vmId, next);
+      }
+    };
   }
 
   #noteStep({ vm, incident }: RecoveryRecord): void {
@@ -139,8 +172,12 @@ export class RecoveryBook {
     return { kind: recordKind, key: record.vm.id, value };
   }
 
-  #placeDocument(): StoredDocument {
-    return { kind: placeKind, key: 'place', value: this.place };
+  /** What is learned of `stored` is written with it. */
+  #placeDocument(stored: readonly string[] = []): StoredDocument {
+    const written = new Set(stored);
+    let read = this.place;
+    for (const [vmId, seq] of this.#unstored) if (!written.has(vmId)) read = Math.min(read, seq - 1);
+    return { kind: placeKind, key: 'place', value: read };
   }
 }
 

@@ -230,6 +230,7 @@ export class Recovery implements RecoveryService {
     const times = { atMs: this.#timeOf(event), runningSinceMs };
     const { record: after, succeeded } = fold(before, event, times);
     this.#book.set(after);
+    if (before.incident !== after.incident) this.#book.learned(vm.id, event.seq);
     if (succeeded !== null) this.#tellSuccess(after, succeeded);
     else if (before.incident !== after.incident && after.incident === null) this.#keep(vm.id);
     else if (before.gaveUp !== after.gaveUp) this.#keep(vm.id);
