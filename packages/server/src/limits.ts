@@ -325,6 +325,8 @@ export const evidenceTimeoutMs: number = 60_000;
 export const evidencePartTimeoutMs: number = 5_000;
 /** What is kept of the end of a serial log. */
 export const maxSerialEvidenceBytes: number = 64 * 1024;
+/** Largest screenshot kept, bytes: a 4K screen of noise, as PNG; the guest says what is on it. */
+export const maxScreenshotBytes: number = 32 * 1024 ** 2;
 /** Machines whose evidence is gathered at once. */
 export const maxParallelEvidence = 4;
 /** Incidents kept; the oldest go first. */

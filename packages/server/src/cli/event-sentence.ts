@@ -110,7 +110,10 @@ const phrases: Phrases = {
     const when = effective === 'nextStart' ? ' at its next start' : '';
     return `${key} is now ${JSON.stringify(value) ?? 'unset'}${when}`;
   },
-  stateChanged: (data) => `${data.previousState} -> ${data.state}`,
+  stateChanged: ({ previousState, state, cause }) => {
+    const why = cause === 'autostart' ? ' (autostart)' : ' (its process ended by itself)';
+    return `${previousState} -> ${state}${cause === undefined ? '' : why}`;
+  },
   shutdownRequested: () => 'asked to shut down (power button)',
   turnedOffByGuest: (data) => `turned off by its guest (${data.reason})`,
   guestReset: (data) => `reset by ${data.byGuest ? 'its guest' : 'its operator'} (${data.reason})`,

@@ -80,6 +80,23 @@ describe('between a step that is told and the step that is done', () => {
     expect([(await served.told()).slice(2), served.state(id)]).toEqual([[], 'turnedOff']);
   });
 
+  it('an operator deletes it: nothing is left of it', async () => {
+    const id = await served.running({ action: 'restart', ...waits });
+    served.host.machine(id).kill();
+    await served.settleAll();
+    const go = served.stallWrites();
+    await served.clock.advanceAsync(60_000);
+    const deleted = served.server.delete(id);
+    await served.settle();
+    go();
+    await deleted;
+    await served.settleAll();
+    await served.clock.advanceAsync(600_000);
+    expect(await served.memory.loadDocuments('recovery')).toEqual([]);
+    expect(await served.told()).toEqual(['Planned', 'start begun']);
+    expect(served.host.machine(id).record.pid).toBe(1_000);
+  });
+
   it('an operator shuts its guest down: no turning off cuts in on it', async () => {
     const id = await served.running({ action: 'restart', ...waits });
     await whileWritten(id, () => void served.server.operate(id, 'shutdown'));
