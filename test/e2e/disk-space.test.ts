@@ -58,7 +58,7 @@ describe.skipIf(trouble !== null)(`disk space (${trouble ?? 'on a file system of
       5_000,
       () => `the pause; heard ${JSON.stringify(heard.types())}`,
     );
-    expect(paused.data).toMatchObject({ reason: 'diskSpace' });
+    expect(paused.data).toMatchObject({ cause: 'diskSpace' });
     expect(paused.seq).toBeGreaterThan(low.seq);
 
     await service.end('SIGKILL');

@@ -23,6 +23,8 @@ export interface RecordedWatch extends Watch {
   kept: WatchMemory;
   /** The verdict it shows. */
   verdict: Verdict;
+  /** What else it shows, in place of nothing. */
+  shown: Partial<HeartbeatInfo>;
 }
 
 const nothing: AdditionsRecord = { version: null, osName: null, computerName: null };
@@ -80,6 +82,7 @@ function recordedWatch(request: WatchRequest, log: EventLog): RecordedWatch {
     hello: nothing,
     kept: request.memory,
     verdict: 'notObserved',
+    shown: {},
     listener: {
       onHello: () => undefined,
       onTick: () => {
@@ -124,7 +127,7 @@ function recordedWatch(request: WatchRequest, log: EventLog): RecordedWatch {
       vm = reference;
     },
     setConfiguration: ({ heartbeat }) => calls.push(`configuration ${heartbeat.intervalMs}`),
-    info: () => ({ ...heartbeatInfo(watch.hello), verdict: watch.verdict }),
+    info: () => ({ ...heartbeatInfo(watch.hello), verdict: watch.verdict, ...watch.shown }),
     memory: () => watch.kept,
     close: () => calls.push('close'),
   };

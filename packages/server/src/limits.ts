@@ -341,14 +341,31 @@ export const maxRecoveryHistory = 100;
 export const fleetWindowMs: number = 60_000;
 /** Events read before recovery's place in the log is stored again, where no event of its own stores it. */
 export const recoveryCursorEvery = 500;
-/** Load of one minute for each processor above which the host counts as not well. */
+/** Load of one minute for each processor above which the host counts as not well: boots would run into timeouts. */
 export const maxHostLoad = 4;
+/** How long a machine counts as being recovered after its last step, ms: a boot, for the fleet brake. */
+export const fleetRecoveringMs: number = 120_000;
+/** How long an answer on how the host is serves all machines that are held back, ms: it is read from files. */
+export const hostLookMs: number = 1_000;
+/** From when on a stall of the service counts, ms: heartbeats are read late then, and a guest may live again. */
+export const recoveryStallMs: number = 2_000;
+/**
+ * So long after the start of the service, or a stall of its own, no guest is disturbed, ms (three of its intervals
+ * where that is more): what is known of it was true before, and its heartbeats are waited for. ADR 0017 has its 10 s.
+ */
+export const recoverySightMs: number = 15_000;
+/** A stall of the service makes the host count as not well for this long, ms. */
+export const stallTroubleMs: number = 60_000;
+/** How long evidence may take in all, with the wait for its turn, ms, where its gatherer says nothing else. */
+export const evidenceTimeoutMs: number = 60_000;
 
 // Evidence.
 /** How long one part of the evidence may take, ms: the reset waits for it. */
 export const evidencePartTimeoutMs: number = 5_000;
 /** What is kept of the end of a serial log. */
 export const maxSerialEvidenceBytes: number = 64 * 1024;
+/** Largest screenshot kept, bytes: a 4K screen of noise, as PNG; the guest says what is on it. */
+export const maxScreenshotBytes: number = 32 * 1024 ** 2;
 /** Machines whose evidence is gathered at once. */
 export const maxParallelEvidence = 4;
 /** Incidents kept; the oldest go first. */

@@ -19,6 +19,7 @@ import {
   type TlsFiles,
 } from './http/server.ts';
 import { Metrics } from './http/metrics.ts';
+import { RecoveryMetrics } from './http/recovery-metrics.ts';
 import { loadToken } from './http/token.ts';
 import { DiskLooks } from './hypervisor/disk-looks.ts';
 import { describeHost, loadTrouble } from './hypervisor/host-state.ts';
@@ -28,6 +29,7 @@ import type { DocumentStore } from './machine-record.ts';
 import { Monitor } from './monitor/monitor.ts';
 import { Incidents } from './recovery/evidence.ts';
 import { Recovery, type RecoveryPorts } from './recovery/execute.ts';
+import { Sight } from './recovery/sight.ts';
 import { SqliteStore } from './store/sqlite-store.ts';
 import { GuestAgent } from './tick/guest-agent.ts';
 import { VirtioSerialSource } from './tick/virtio-serial.ts';
@@ -112,7 +114,8 @@ export async function startService(options: ServiceOptions): Promise<Service> {
   try {
     const metrics = new Metrics();
     const log = new MeasuredLog(store, clock, (tookMs) => metrics.appended(tookMs));
-    parts.monitor = watchMetered(clock, log, metrics, logger);
+    const sight = new Sight(clock);
+    parts.monitor = watchMetered(clock, log, metrics, logger, sight);
     const qemu = qemuOf(options, clock);
     const server = serverOf({ clock, log, store, hypervisors: [qemu], watches: parts.monitor, logger });
     // Before anyone can ask, so that a machine that is known is never answered with "unknown".
@@ -123,11 +126,11 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     const { subscriptions, webhooks, scripts } = delivery;
     Object.assign(parts, { subscriptions, webhooks });
     const incidents = new Incidents({ clock, machines: server, directory: resolve(directory, 'incidents') });
-    const recovery = await loadRecovery(server, { clock, log, store, logger, evidence: incidents });
+    const recovered = { server, metrics, sight, evidence: incidents };
+    const recovery = await loadRecovery(recovered, { clock, log, store, logger });
     const diskSpace = await loadDiskSpace(options, { clock, log, store, logger, machines: server.machines });
     observeServer(metrics, server, store, diskSpace);
     const token = await loadToken(join(directory, 'token'));
-    const ready = (): Readiness => readiness;
     const face = {
       service: server,
       ...delivery,
@@ -139,7 +142,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
       token,
       logger,
       version,
-      ready,
+      ready: (): Readiness => readiness,
     };
     parts.http = await createHttpServer(face);
     const address = await listen(parts.http, options);
@@ -224,9 +227,16 @@ function observeServer(
   });
 }
 
+interface Recovered {
+  readonly server: VirtualServer;
+  readonly metrics: Metrics;
+  readonly sight: Sight;
+  readonly evidence: Incidents;
+}
+
 async function loadRecovery(
-  server: VirtualServer,
-  ports: Pick<RecoveryPorts, 'clock' | 'log' | 'store' | 'logger' | 'evidence'>,
+  { server, metrics, sight, evidence }: Recovered,
+  ports: Pick<RecoveryPorts, 'clock' | 'log' | 'store' | 'logger'>,
 ): Promise<Recovery> {
   // As many guests that cannot be seen, or get no processor, as there are others: the host is the trouble.
   const guestTrouble = (): string | null => {
@@ -234,17 +244,27 @@ async function loadRecovery(
     const seen = Object.values(others).reduce((sum, count) => sum + count, 0);
     return unknown + starved > seen ? `${unknown + starved} guests cannot be seen or are starved` : null;
   };
-  const recovery = new Recovery({
+  const observer = new RecoveryMetrics(metrics.registry, () => recovery.counts());
+  const recovery: Recovery = new Recovery({
     ...ports,
+    evidence,
+    observer,
+    seeingSinceMs: () => sight.sinceMs,
     machines: server,
-    hostTrouble: () => loadTrouble(maxHostLoad) ?? guestTrouble(),
+    hostTrouble: () => sight.trouble() ?? loadTrouble(maxHostLoad) ?? guestTrouble(),
     random: () => Math.random(),
   });
   await recovery.load();
   return recovery;
 }
 
-function watchMetered(clock: SystemClock, log: MeasuredLog, metrics: Metrics, logger: Logger): Monitor {
+function watchMetered(
+  clock: SystemClock,
+  log: MeasuredLog,
+  metrics: Metrics,
+  logger: Logger,
+  sight: Sight,
+): Monitor {
   let laneLagMs = 0;
   const monitor = new Monitor({
     clock,
@@ -258,7 +278,10 @@ function watchMetered(clock: SystemClock, log: MeasuredLog, metrics: Metrics, lo
       laneLag: (lagMs) => {
         laneLagMs = lagMs;
       },
-      stalled: (lengthMs) => logger.warn({ lengthMs: Math.round(lengthMs) }, 'the service stood still'),
+      stalled: (lengthMs) => {
+        sight.stalled(lengthMs);
+        logger.warn({ lengthMs: Math.round(lengthMs) }, 'the service stood still');
+      },
       rejected: (bytes) => metrics.tickBytesRejected(bytes),
       failed: (error) => logger.error({ err: error }, 'the monitor could not do what it must'),
     },

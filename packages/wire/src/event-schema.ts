@@ -142,7 +142,10 @@ const dataSchemas: Record<EventType, JsonSchema> = {
   ),
   stateChanged: objectOf<EventDataByType['stateChanged']>(
     { state: oneOf(vmStates), stateCode: number(), previousState: oneOf(vmStates) },
-    { reason: oneOf(['diskSpace'], 'The service paused it itself, for want of disk space.'), saved: flag },
+    {
+      cause: oneOf(['processExit', 'autostart', 'diskSpace'], 'Where no operator asked for it.'),
+      saved: flag,
+    },
   ),
   shutdownRequested: objectOf<EventDataByType['shutdownRequested']>({ by: oneOf(['acpi']) }, {}),
   turnedOffByGuest: objectOf<EventDataByType['turnedOffByGuest']>({ reason: text() }, {}),

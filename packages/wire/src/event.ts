@@ -154,12 +154,15 @@ export interface EventDataByType extends RecoveryEventData {
   vmCreated: { hypervisor: string };
   vmDeleted: object;
   configurationChanged: { key: string; value: unknown; effective: 'now' | 'nextStart' };
-  /** `reason`: the service itself paused it, for want of disk space. `saved`: with turnedOff, it rests as saved. */
+  /**
+   * `cause`: what no operation asked for (its process ended by itself), or none of an operator's (autostart; a pause by
+   * the service for want of disk space). `saved`: with turnedOff, it rests as saved.
+   */
   stateChanged: {
     state: VmState;
     stateCode: number;
     previousState: VmState;
-    reason?: 'diskSpace';
+    cause?: 'processExit' | 'autostart' | 'diskSpace';
     saved?: true;
   };
   shutdownRequested: { by: 'acpi' };

@@ -144,7 +144,8 @@ export interface RecoveryEventData {
     messageId: number;
     stoppedSeq: number;
     step: RecoveryStepName;
-    phase: 'begun' | 'done' | 'failed';
+    /** cancelled: it was told as begun, and was not carried out; `reason` says why. */
+    phase: 'begun' | 'done' | 'failed' | 'cancelled';
     /** Number of the attempt within the policy's window. */
     attempt: number;
     reason: string;
@@ -224,7 +225,7 @@ export function recoveryEventSchemas(
         messageId,
         stoppedSeq,
         step: stepName,
-        phase: oneOf(['begun', 'done', 'failed']),
+        phase: oneOf(['begun', 'done', 'failed', 'cancelled']),
         attempt: number("Number of the attempt within the policy's window."),
         reason: text('For a person.'),
       },

@@ -43,7 +43,7 @@ it.each<[Pick<EventDraft, 'type' | 'data'>, string]>([
   [
     {
       type: 'stateChanged',
-      data: { state: 'paused', stateCode: 6, previousState: 'running', reason: 'diskSpace' },
+      data: { state: 'paused', stateCode: 6, previousState: 'running', cause: 'diskSpace' },
     },
     'running -> paused (by vmpulse: its disk has no space left)',
   ],

@@ -79,6 +79,13 @@ const rows: Row[] = [
     { type: 'stateChanged', data: { state: 'running', stateCode: 5, previousState: 'turningOn' } },
     'turningOn -> running',
   ],
+  [
+    {
+      type: 'stateChanged',
+      data: { state: 'turnedOff', stateCode: 1, previousState: 'running', cause: 'processExit' },
+    },
+    'running -> turnedOff (its process ended by itself)',
+  ],
   [{ type: 'shutdownRequested', data: { by: 'acpi' } }, 'asked to shut down (power button)'],
   [
     { type: 'turnedOffByGuest', data: { reason: 'guest-shutdown' } },

@@ -1,5 +1,11 @@
 /** Events as sentences for people: one pure function, a phrase for each type. */
-import { type Evidence, type EventType, type VmEvent, eventTypeOf } from '@vmpulse/client';
+import {
+  type EventDataByType,
+  type Evidence,
+  type EventType,
+  type VmEvent,
+  eventTypeOf,
+} from '@vmpulse/client';
 import type { Color } from './table.ts';
 import { clean, formatDuration, shorten } from './text.ts';
 
@@ -100,6 +106,12 @@ function rehearsed(dryRun: true | undefined): string {
 
 type Phrases = { readonly [T in EventType]: (data: VmEvent<T>['data']) => string };
 
+const stateCauses: Record<NonNullable<EventDataByType['stateChanged']['cause']>, string> = {
+  processExit: 'its process ended by itself',
+  autostart: 'autostart',
+  diskSpace: 'by vmpulse: its disk has no space left',
+};
+
 const phrases: Phrases = {
   serviceStarted: (data) =>
     `service ${data.version} started (pid ${data.pid})${data.unclean ? '; it had not ended in order before' : ''}`,
@@ -110,8 +122,8 @@ const phrases: Phrases = {
     const when = effective === 'nextStart' ? ' at its next start' : '';
     return `${key} is now ${JSON.stringify(value) ?? 'unset'}${when}`;
   },
-  stateChanged: ({ previousState, state, reason }) =>
-    `${previousState} -> ${state}${reason === 'diskSpace' ? ' (by vmpulse: its disk has no space left)' : ''}`,
+  stateChanged: ({ previousState, state, cause }) =>
+    `${previousState} -> ${state}${cause === undefined ? '' : ` (${stateCauses[cause]})`}`,
   shutdownRequested: () => 'asked to shut down (power button)',
   turnedOffByGuest: (data) => `turned off by its guest (${data.reason})`,
   guestReset: (data) => `reset by ${data.byGuest ? 'its guest' : 'its operator'} (${data.reason})`,

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, readdir, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { VmError } from '@vmpulse/wire';
@@ -8,7 +8,7 @@ import { scriptedVm } from '../../../../test/support/scripted-machine-service.ts
 import { ScriptedTerminal } from '../../../../test/support/scripted-terminal.ts';
 import { SimulatedClock } from '../../../../test/support/simulated-clock.ts';
 import { runProgram } from '../cli/program.ts';
-import { evidencePartTimeoutMs, maxIncidents } from '../limits.ts';
+import { evidencePartTimeoutMs, maxIncidents, maxScreenshotBytes } from '../limits.ts';
 import { Incidents } from './evidence.ts';
 import type { Incident } from './record.ts';
 
@@ -86,6 +86,25 @@ describe('evidence', () => {
     expect(missing.map(({ name }) => name).toSorted()).toEqual(['registers.txt', 'screen.png', 'serial.log']);
     process = null;
     expect(await gather(8)).toContain('no process');
+  });
+
+  it('is no screenshot that is too large, and no link that lies among it', async () => {
+    await mkdir(join(directory, 'incidents', '7'), { recursive: true });
+    await symlink(join(directory, 'console'), join(directory, 'incidents', '7', 'link'));
+    process = {
+      ...process,
+      screenshot: async (file: string) => {
+        await writeFile(file, '');
+        await truncate(file, maxScreenshotBytes + 1);
+      },
+    };
+    expect(await gather()).toContain('kept registers.txt, serial.log, state.json; without screen.png');
+    const { files, missing } = await incidents.get('7');
+    expect([files.map(({ name }) => name), missing.length]).toEqual([
+      ['registers.txt', 'serial.log', 'state.json'],
+      1,
+    ]);
+    expect(await readdir(join(directory, 'incidents', '7'))).not.toContain('screen.png');
   });
 
   it('is kept for so many stops, the oldest go first', async () => {

@@ -2,7 +2,7 @@
  * Evidence: what there is to know of a guest before it is reset, kept in DIR/incidents/<seq>/. Each part has a deadline
  * of its own, and one that fails is told as missing; nothing here ever keeps a machine from being recovered.
  */
-import { mkdir, open, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, open, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type IncidentInfo, VmError, type VmInfo } from '@vmpulse/wire';
 import { type Clock, withDeadline } from '../clock.ts';
@@ -12,6 +12,7 @@ import {
   maxIncidentBytes,
   maxIncidents,
   maxParallelEvidence,
+  maxScreenshotBytes,
   maxSerialEvidenceBytes,
 } from '../limits.ts';
 import { type Gate, gate } from '../vm/gate.ts';
@@ -103,7 +104,10 @@ export class Incidents implements EvidenceGatherer, IncidentService {
     };
     await Promise.all([
       part('serial.log', (file) => keepTail(vm.files.serialLog, file)),
-      part('screen.png', (file) => needed(process?.screenshot?.(file))),
+      part('screen.png', async (file) => {
+        await needed(process?.screenshot?.(file));
+        await requireSmall(file, maxScreenshotBytes);
+      }),
       part('registers.txt', async (file) => writeFile(file, await needed(process?.registers?.()))),
       part('state.json', (file) => keepState(process, vm, file)),
     ]);
@@ -164,8 +168,20 @@ async function needed<T>(given: Promise<T> | undefined): Promise<T> {
 
 async function filesOf(folder: string): Promise<IncidentInfo['files']> {
   const names = (await readdir(folder).catch(() => [])).filter((name) => name !== summary);
-  const files = names.map(async (name) => ({ name, bytes: (await stat(join(folder, name))).size }));
-  return (await Promise.all(files)).toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  const files = names.map(async (name) => {
+    // One that retention takes away meanwhile, or that is none of ours.
+    const found = await lstat(join(folder, name)).catch(() => null);
+    return found?.isFile() === true ? [{ name, bytes: found.size }] : [];
+  });
+  return (await Promise.all(files)).flat().toSorted((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** Errors: VM_E_FILE_TOO_LARGE_FOR_VOLUME; the file is removed then. */
+async function requireSmall(file: string, maxBytes: number): Promise<void> {
+  const { size } = await lstat(file);
+  if (size <= maxBytes) return;
+  await rm(file, { force: true });
+  throw new VmError('VM_E_FILE_TOO_LARGE_FOR_VOLUME', `it has ${size} bytes; ${maxBytes} are kept at most`);
 }
 
 /** Copies the last of a log. */

@@ -15,18 +15,29 @@ import {
   type VmInfo,
   isEvent,
 } from '@vmpulse/wire';
-import type { Timer } from '../clock.ts';
 import { type EventStream, openStream } from '../event/outbox.ts';
-import { fleetWindowMs, recoveryCursorEvery, recoveryRecheckMs } from '../limits.ts';
+import { recoveryCursorEvery, recoveryRecheckMs, recoverySightMs } from '../limits.ts';
 import type { Logger } from '../vm/ports.ts';
 import { recoveryPolicy } from '../vm/recovery-policy.ts';
 import type { RecoveryService } from '../vm/recovery-service.ts';
 import { type BookPorts, RecoveryBook } from './book.ts';
-import { isMass, isRecovering, planInput, recoveryInfo } from './look.ts';
-import { type Decision, disturbs, foreseenSteps, planRecovery } from './plan.ts';
-import { type Incident, type RecoveryRecord, emptyRecord, endAttempt, fold } from './record.ts';
-import { StepRunner } from './step-runner.ts';
+import { Fleet } from './fleet.ts';
+import {
+  type RecoveryCounts,
+  isRehearsed,
+  planInput,
+  recoveryCounts,
+  recoveryInfo,
+  standingIncident,
+} from './look.ts';
+import { reconcile } from './reconcile.ts';
+import type { RecoveryObserver } from './observer.ts';
+import { gaveUp, heldBack, planned, success } from './notices.ts';
+import { type Decision, planRecovery } from './plan.ts';
+import { type Incident, type RecoveryRecord, afresh, emptyRecord, fold, withoutBegun } from './record.ts';
+import { type Replanned, StepRunner, type StepRunnerPorts } from './step-runner.ts';
 import type { StepPorts } from './step.ts';
+import { Turns } from './turns.ts';
 
 /** What recovery works with. */
 export interface RecoveryPorts extends BookPorts, StepPorts {
@@ -35,6 +46,10 @@ export interface RecoveryPorts extends BookPorts, StepPorts {
   readonly hostTrouble: () => string | null;
   /** From 0 to 1. */
   readonly random: () => number;
+  /** Since when the service sees its guests without a stall of its own, monotonic ms. Default: since it began. */
+  readonly seeingSinceMs?: () => number;
+  /** Counts. */
+  readonly observer?: RecoveryObserver;
 }
 
 /** Recovers machines. `load`, then `start` once the machines were found again; `close` ends it, mid-step too. */
@@ -43,40 +58,57 @@ export class Recovery implements RecoveryService {
   readonly #book: RecoveryBook;
   readonly #steps: StepRunner;
   readonly #closing = new AbortController();
-  readonly #timers = new Map<string, Timer>();
-  readonly #turning = new Set<string>();
-  readonly #again = new Set<string>();
+  readonly #turns: Turns;
   /** Since when each machine runs; known of those that were started since this service was. */
   readonly #runningSince = new Map<string, number>();
-  /** Wall times of the stops of the last while. */
-  #stopsMs: number[] = [];
+  readonly #fleet: Fleet;
   #caughtUp = false;
+  /** The log was read up to here when reading began: then it acts. */
+  #target = 0;
+  /** Events were no longer kept when they were to be read: what is known may be over. */
+  #missed = false;
+  /** Monotonic: since when guests are seen; see `recoverySightMs`. */
+  #seeingMs: number;
   #unstored = 0;
   #reading: Promise<void> = Promise.resolve();
 
   constructor(ports: RecoveryPorts) {
     this.#ports = ports;
     this.#book = new RecoveryBook(ports);
-    this.#steps = new StepRunner(ports, this.#book, this.#closing.signal);
+    this.#turns = new Turns({
+      ...ports,
+      once: (vmId) => (this.#caughtUp ? this.#once(vmId) : Promise.resolve()),
+      onLate: () => {
+        this.#seeingMs = ports.clock.monotonicMs();
+      },
+      closing: this.#closing.signal,
+    });
+    this.#fleet = new Fleet(this.#book, ports.hostTrouble);
+    this.#seeingMs = ports.clock.monotonicMs();
+    const replan = (record: RecoveryRecord): Replanned | null => this.#replan(record);
+    const onEnded: StepRunnerPorts['onEnded'] = (step, result, dryRun) => {
+      if (!dryRun) ports.observer?.stepEnded(step, result);
+    };
+    this.#steps = new StepRunner({ ...ports, replan, onEnded }, this.#book, this.#closing.signal);
   }
 
   /** Takes what is stored. Errors: those of the store. */
   async load(): Promise<void> {
     await this.#book.load();
-    for (const { incident } of this.#book.records.values()) {
-      if (incident !== null) this.#stopsMs.push(incident.stoppedMs);
+    for (const { vm, incident } of this.#book.records.values()) {
+      if (incident !== null) this.#fleet.noteStop(vm.id, incident.stoppedMs);
     }
   }
 
   /** Reads the log from where it was left, and acts once it has caught up. */
   start(): void {
+    this.#seeingMs = this.#ports.clock.monotonicMs();
     this.#reading = this.#read();
   }
 
   /** What is under way goes on in the hypervisor; the next service finds out how it ended. Never rejects. */
   async close(): Promise<void> {
     this.#closing.abort();
-    for (const timer of this.#timers.values()) timer.cancel();
     await this.#reading;
     try {
       if (this.#unstored > 0) await this.#book.storePlace();
@@ -91,7 +123,7 @@ export class Recovery implements RecoveryService {
 
   async setServerDefault(asked: unknown): Promise<CompleteRecoveryDefault> {
     const value = await this.#book.setServerDefault(asked);
-    for (const vmId of this.#book.records.keys()) this.#turn(vmId);
+    for (const vmId of this.#book.records.keys()) this.#turns.take(vmId);
     return value;
   }
 
@@ -103,48 +135,65 @@ export class Recovery implements RecoveryService {
     return recoveryInfo({ vm: found, record, policy, decision });
   }
 
+  /** Stops that are being recovered, and machines that were given up. */
+  counts(): RecoveryCounts {
+    return recoveryCounts(this.#book.records.values());
+  }
+
   async rearm(vm: string): Promise<RecoveryInfo> {
-    const { id } = this.#ports.machines.get(vm);
-    const record = this.#book.records.get(id);
-    if (record !== undefined) {
-      const { incident } = record;
-      const under = incident?.last?.outcome === 'begun' ? incident.last : null;
-      const kept = incident?.taken.filter((step) => !disturbs(step)) ?? [];
-      const fresh = incident && { ...incident, taken: kept, told: [], last: under };
-      this.#book.set({ ...record, gaveUp: null, attempts: [], incident: fresh });
+    const found = this.#ports.machines.get(vm);
+    const { id, name } = found;
+    const record = this.#book.records.get(id) ?? emptyRecord({ id, name });
+    const incident = record.incident ?? standingIncident(found, this.#book.nowMs());
+    if (incident !== null || this.#book.records.has(id)) {
+      this.#book.set({ ...record, gaveUp: null, attempts: [], incident: incident && afresh(incident) });
       await this.#book.store(id);
-      this.#turn(id);
+      this.#turns.take(id);
     }
     return this.info(id);
   }
 
   async #read(): Promise<void> {
     const { log, logger } = this.#ports;
-    const target = log.state().lastSeq;
+    this.#target = log.state().lastSeq;
     const { signal } = this.#closing;
     let stream: EventStream = openStream(log, { after: this.#book.place, signal });
-    if (this.#book.place >= target) this.#catchUp();
+    if (this.#book.place >= this.#target) this.#catchUp();
     while (!signal.aborted) {
       try {
         const events = await stream.next();
         for (const event of events) this.#take(event);
         this.#book.place = Math.max(this.#book.place, stream.cursor);
-        if (!this.#caughtUp && this.#book.place >= target) this.#catchUp();
+        if (!this.#caughtUp && this.#book.place >= this.#target) this.#catchUp();
         await this.#storePlaceNow();
       } catch (error) {
         if (signal.aborted) return;
         logger.warn({ err: error }, 'recovery could not read the log, and reads on');
         await this.#ports.clock.sleep(recoveryRecheckMs, signal);
         const isGone = error instanceof VmError && error.code === 'VMPULSE_E_CURSOR_EXPIRED';
-        const after = isGone ? Math.max(0, log.state().oldestSeq - 1) : this.#book.place;
-        stream = openStream(log, { after, signal });
+        if (isGone) this.#skip();
+        stream = openStream(log, { after: this.#book.place, signal });
+        if (!this.#caughtUp && this.#book.place >= this.#target) this.#catchUp();
       }
     }
   }
 
+  /** What was to be read is no longer kept: the rest is read as what is past, and then compared with what is. */
+  #skip(): void {
+    const { lastSeq, oldestSeq } = this.#ports.log.state();
+    this.#book.place = Math.max(0, oldestSeq - 1);
+    [this.#target, this.#caughtUp, this.#missed] = [lastSeq, false, true];
+  }
+
   #catchUp(): void {
     this.#caughtUp = true;
-    for (const vmId of this.#book.records.keys()) this.#turn(vmId);
+    if (this.#missed) {
+      const machines = this.#ports.machines.list?.() ?? null;
+      const changed = machines && reconcile(this.#book, machines, (vm) => this.#policy(vm));
+      for (const vmId of changed ?? []) this.#keep(vmId);
+      this.#missed = false;
+    }
+    for (const vmId of this.#book.records.keys()) this.#turns.take(vmId);
   }
 
   /** Its own events move it too: the log at rest is not written for that. */
@@ -168,7 +217,7 @@ export class Recovery implements RecoveryService {
     }
     const record = this.#book.records.get(vm.id);
     if (record !== undefined && event.seq <= record.seq) return;
-    if (isEvent(event, 'heartbeatStopped')) this.#noteStop(event);
+    if (isEvent(event, 'heartbeatStopped')) this.#fleet.noteStop(vm.id, this.#timeOf(event));
     else if (record === undefined) return;
     const isOpen = record !== undefined && record.incident !== null;
     if (!isOpen && isEvent(event, 'heartbeatStopped') && !this.#isWanted(vm.id)) return;
@@ -181,25 +230,19 @@ export class Recovery implements RecoveryService {
     const times = { atMs: this.#timeOf(event), runningSinceMs };
     const { record: after, succeeded } = fold(before, event, times);
     this.#book.set(after);
+    if (before.incident !== after.incident) this.#book.learned(vm.id, event.seq);
     if (succeeded !== null) this.#tellSuccess(after, succeeded);
     else if (before.incident !== after.incident && after.incident === null) this.#keep(vm.id);
     else if (before.gaveUp !== after.gaveUp) this.#keep(vm.id);
     this.#steps.readTo(vm.id, event.seq);
-    if (after.incident !== null) this.#turn(vm.id);
-    else this.#timers.get(vm.id)?.cancel();
-  }
-
-  #noteStop(event: VmEvent<'heartbeatStopped'>): void {
-    const atMs = this.#timeOf(event);
-    this.#stopsMs = [...this.#stopsMs.filter((each) => each > atMs - 60 * fleetWindowMs), atMs].slice(-1_000);
+    if (after.incident !== null) this.#turns.take(vm.id);
+    else this.#turns.cancel(vm.id);
   }
 
   #forget(vmId: string): void {
-    this.#timers.get(vmId)?.cancel();
-    this.#timers.delete(vmId);
+    this.#turns.cancel(vmId);
     this.#runningSince.delete(vmId);
-    if (!this.#book.records.delete(vmId)) return;
-    this.#keep(vmId);
+    if (this.#book.forget(vmId)) this.#keep(vmId);
   }
 
   /** Not awaited: where it is lost, the log says it again. */
@@ -238,57 +281,17 @@ export class Recovery implements RecoveryService {
   }
 
   #tellSuccess(record: RecoveryRecord, incident: Incident): void {
-    const { firstStepMs, last, stoppedMs, stoppedSeq } = incident;
-    const nowMs = this.#book.nowMs();
-    if (last === null || last.dryRun || firstStepMs === null) {
+    const data = success(incident, this.#book.nowMs());
+    if (data === null) {
       this.#keep(record.vm.id);
       return;
     }
-    this.#lost(
-      this.#book.tell(record, 'recoverySucceeded', {
-        stoppedSeq,
-        step: last.step,
-        attempts: last.attempt,
-        outageMs: Math.max(0, nowMs - stoppedMs),
-        recoveryMs: Math.max(0, nowMs - firstStepMs),
-      }),
-    );
+    this.#ports.observer?.succeeded(data.step, data.recoveryMs, data.outageMs);
+    this.#lost(this.#book.tell(record, 'recoverySucceeded', data));
   }
 
   #lost(told: Promise<unknown>): void {
     told.catch((error: unknown) => this.#ports.logger.warn({ err: error }, 'an event of recovery was lost'));
-  }
-
-  /** Lets a machine have its turn; turns of one machine follow each other. Never rejects. */
-  #turn(vmId: string): void {
-    if (!this.#caughtUp || this.#closing.signal.aborted) return;
-    if (this.#turning.has(vmId)) this.#again.add(vmId);
-    else void this.#turns(vmId);
-  }
-
-  async #turns(vmId: string): Promise<void> {
-    this.#turning.add(vmId);
-    try {
-      do {
-        this.#again.delete(vmId);
-        await this.#once(vmId);
-      } while (this.#again.has(vmId) && !this.#closing.signal.aborted);
-    } catch (error) {
-      if (this.#closing.signal.aborted) return;
-      this.#ports.logger.warn({ err: error, vm: vmId }, 'a recovery could not go on, and is tried again');
-      this.#turnIn(vmId, recoveryRecheckMs);
-    } finally {
-      this.#turning.delete(vmId);
-    }
-  }
-
-  #turnIn(vmId: string, delayMs: number): void {
-    this.#timers.get(vmId)?.cancel();
-    if (this.#closing.signal.aborted) return;
-    this.#timers.set(
-      vmId,
-      this.#ports.clock.setTimer(() => this.#turn(vmId), delayMs),
-    );
   }
 
   async #once(vmId: string): Promise<void> {
@@ -299,48 +302,49 @@ export class Recovery implements RecoveryService {
     const { incident } = record;
     if (incident.last?.outcome === 'begun') {
       const goOn = await this.#steps.resume(vmId, incident.last);
-      this.#turnIn(vmId, goOn ? 0 : recoveryRecheckMs);
+      this.#turns.in(vmId, goOn ? 0 : recoveryRecheckMs);
+      return;
+    }
+    if (incident.last?.dryRun === true && !policy.dryRun) {
+      // What was rehearsed is done now, from the beginning.
+      this.#book.set({ ...record, incident: { ...afresh(incident), planned: false } });
+      this.#turns.again(vmId);
       return;
     }
     if (!incident.planned && policy.action !== 'none') {
-      await this.#tellPlan(record, incident, vm, policy);
-      this.#again.add(vmId);
+      const { random, evidence } = this.#ports;
+      const now = { isOff: vm.state === 'turnedOff', hasEvidence: evidence !== null, jitter: random() };
+      const told = planned(record, incident, policy, now);
+      await this.#book.tell(told.record, 'recoveryPlanned', told.data);
+      this.#turns.again(vmId);
       return;
     }
     await this.#follow(record, incident, policy, this.#decide(record, incident, vm, policy));
   }
 
-  async #tellPlan(
-    record: RecoveryRecord,
-    incident: Incident,
-    vm: VmInfo,
-    policy: RecoveryPolicy,
-  ): Promise<void> {
-    const { action, dryRun } = policy;
-    const taken = this.#ports.evidence === null ? (['evidence'] as const) : [];
-    const steps = foreseenSteps(policy, vm.state === 'turnedOff').filter((step) => step !== taken[0]);
-    const planned = { ...incident, planned: true, taken, jitter: this.#ports.random() };
-    await this.#book.tell({ ...record, incident: planned }, 'recoveryPlanned', {
-      stoppedSeq: incident.stoppedSeq,
-      verdict: incident.verdict,
-      action,
-      steps,
-      ...(dryRun ? { dryRun } : {}),
-    });
-  }
-
   #decide(record: RecoveryRecord, incident: Incident, vm: VmInfo, policy: RecoveryPolicy): Decision {
     const nowMs = this.#book.nowMs();
-    const { atOnce } = this.#book.serverDefault;
-    const mass = isMass(incident, this.#stopsMs, atOnce);
-    const others = mass
-      ? [...this.#book.records.values()].filter((each) => each.vm.id !== vm.id && isRecovering(each, nowMs))
-          .length
-      : 0;
-    const hostTrouble = mass ? this.#ports.hostTrouble() : null;
     const { bootWindowMs } = this.#ports.machines.recoverable(vm.id);
-    const brake = { mass, others, atOnce, hostTrouble };
-    return planRecovery(planInput({ record, incident, vm, policy, bootWindowMs, brake, nowMs }));
+    const seenFromMs = nowMs + this.#unseenForMs(vm);
+    const brake = this.#fleet.brake(vm.id, incident);
+    return planRecovery(planInput({ record, incident, vm, policy, bootWindowMs, seenFromMs, brake, nowMs }));
+  }
+
+  /** How long it is until the guest was watched for long enough to go by. */
+  #unseenForMs({ guest }: VmInfo): number {
+    const { clock, seeingSinceMs } = this.#ports;
+    const sinceMs = Math.max(this.#seeingMs, seeingSinceMs?.() ?? this.#seeingMs);
+    const neededMs = Math.max(recoverySightMs, 3 * (guest.intervalMs ?? 0));
+    return Math.max(0, sinceMs + neededMs - clock.monotonicMs());
+  }
+
+  /** As all is now. */
+  #replan(record: RecoveryRecord): Replanned | null {
+    const vm = this.#look(record.vm.id);
+    if (vm === null || record.incident === null) return null;
+    const policy = this.#policy(vm);
+    const decision = this.#decide(record, record.incident, vm, policy);
+    return { decision, dryRun: isRehearsed(record.incident, decision, policy) };
   }
 
   async #follow(
@@ -350,40 +354,32 @@ export class Recovery implements RecoveryService {
     decision: Decision,
   ): Promise<void> {
     const vmId = record.vm.id;
-    const { stoppedSeq } = incident;
-    const rehearsal = policy.dryRun ? { dryRun: true as const } : {};
+    const { observer } = this.#ports;
     switch (decision.do) {
       case 'nothing':
         break;
       case 'wait':
-        this.#turnIn(vmId, Math.max(1, decision.untilMs - this.#book.nowMs()));
+        this.#turns.in(vmId, Math.max(1, decision.untilMs - this.#book.nowMs()));
         break;
       case 'holdBack': {
-        const { reason, detail } = decision;
-        if (reason !== 'gaveUp') this.#turnIn(vmId, recoveryRecheckMs);
-        // An operation is over soon, and told by its own events.
-        if (reason === 'operation' || incident.told.includes(reason)) break;
-        const told = { ...incident, told: [...incident.told, reason] };
-        const data = { stoppedSeq, reason, detail, ...rehearsal };
-        await this.#book.tell({ ...record, incident: told }, 'recoveryHeldBack', data);
+        if (decision.reason !== 'gaveUp') this.#turns.in(vmId, recoveryRecheckMs);
+        if (incident.told.includes(decision.reason)) break;
+        const told = heldBack(record, incident, policy, decision);
+        if (!policy.dryRun) observer?.heldBack(decision.reason);
+        await this.#book.tell(told.record, 'recoveryHeldBack', told.data);
         break;
       }
       case 'giveUp': {
-        const { reason, attempts } = decision;
-        const detail =
-          `${attempts} ${attempts === 1 ? 'attempt' : 'attempts'} in ${policy.windowMs / 60_000} min ` +
-          `brought no lasting ` +
-          `heartbeat; look at the machine, then vmpulse recovery rearm ${record.vm.name}`;
-        const gaveUp = { atMs: this.#book.nowMs(), reason: detail, dryRun: policy.dryRun };
-        const told = { ...incident, told: [...incident.told, 'gaveUp'] };
-        const data = { stoppedSeq, reason, attempts, detail, ...rehearsal };
-        await this.#book.tell({ ...record, incident: told, gaveUp }, 'recoveryGaveUp', data);
+        const told = gaveUp(record, incident, policy, { ...decision, nowMs: this.#book.nowMs() });
+        if (!policy.dryRun) observer?.gaveUp();
+        await this.#book.tell(told.record, 'recoveryGaveUp', told.data);
         break;
       }
       case 'step': {
-        const failed = await this.#steps.take(record, incident, decision, policy.dryRun);
-        if (failed === 'overtaken') this.#drop(vmId, stoppedSeq);
-        this.#again.add(vmId);
+        const dryRun = isRehearsed(incident, decision, policy);
+        const outcome = await this.#steps.take(record, incident, decision, dryRun);
+        if (outcome === 'overtaken') this.#drop(vmId, incident.stoppedSeq);
+        this.#turns.again(vmId);
         break;
       }
     }
@@ -393,7 +389,7 @@ export class Recovery implements RecoveryService {
   #drop(vmId: string, stoppedSeq: number): void {
     const record = this.#book.records.get(vmId);
     if (record?.incident?.stoppedSeq !== stoppedSeq) return;
-    this.#book.set({ ...record, incident: null, attempts: endAttempt(record.attempts, 'failed') });
+    this.#book.set({ ...record, incident: null, attempts: withoutBegun(record.attempts) });
     this.#keep(vmId);
   }
 }

@@ -1,11 +1,11 @@
 /**
  * What is to be done next about a guest that stopped: a pure function. Rules, in the order they are looked at:
- *  1. A machine that recovery itself turned off is started, whatever else is.
+ *  1. A machine that recovery itself turned off is started, whatever else is, a new policy too.
  *  2. After a step a heartbeat is awaited for the settle time; nothing is done meanwhile.
  *  3. Where the attempts of the window, or the stages of this stop, are used up, it is given up.
  *  4. It is held back under an operation or a hold, and while the verdict does not say that the guest is dead.
- *  5. Evidence is gathered at once. The first step waits until the machine has run for the least time; further
- *     attempts wait for their backoff.
+ *  5. Evidence is gathered at once. No guest is disturbed before the service has seen it for a while. The first step
+ *     waits until the machine has run for the least time; further attempts wait for their backoff.
  *  6. When many fail together at most so many recover at once, and none while the host is not well.
  */
 import type { HeldBackReason, RecoveryPolicy, RecoveryStepName, Verdict, VmState } from '@vmpulse/wire';
@@ -40,6 +40,8 @@ export interface PlannedMachine {
   /** Reason of the hold on its watch. */
   readonly hold: string | null;
   readonly bootWindowMs: number;
+  /** Until then what is known of it may be what an earlier service, or this one before a stall, knew. */
+  readonly seenFromMs?: number;
 }
 
 /** How the fleet is. */
@@ -65,6 +67,9 @@ export interface PlanInput {
   readonly nowMs: number;
 }
 
+/** What is waited for. */
+export type WaitReason = 'settle' | 'sight' | 'minRunning' | 'backoff';
+
 /** What comes next. */
 export type Decision =
   /** `attempt`: its number within the window. `counts`: it is one of the policy's attempts. */
@@ -74,43 +79,52 @@ export type Decision =
       readonly attempt: number;
       readonly counts: boolean;
     }
-  | { readonly do: 'wait'; readonly untilMs: number; readonly why: 'settle' | 'minRunning' | 'backoff' }
+  | { readonly do: 'wait'; readonly untilMs: number; readonly why: WaitReason }
   | { readonly do: 'holdBack'; readonly reason: HeldBackReason; readonly detail: string }
   | { readonly do: 'giveUp'; readonly reason: 'attempts' | 'stages'; readonly attempts: number }
   /** The policy is to tell only, or to do nothing (any more). */
   | { readonly do: 'nothing' };
 
-const heldVerdicts: Partial<Record<Verdict, readonly [HeldBackReason, string]>> = {
+/** null: the guest is dead. Whatever is not certain is no reason to reset it. */
+const heldVerdicts: Record<Verdict, readonly [HeldBackReason, string] | null> = {
+  exited: null,
+  panicked: null,
+  watchdog: null,
+  tripleFault: null,
+  internalError: null,
+  hung: null,
+  spinning: null,
   busy: ['busy', 'its disks or processors work: a reset could lose what it writes'],
   starved: ['starved', 'the host gives it no processor: a reset would not help'],
   additionsStopped: ['additionsStopped', 'the guest runs; only its additions stopped'],
   unknown: ['unknown', 'the guest cannot be seen'],
+  notObserved: ['unknown', 'nothing is known of what runs there now'],
   suspended: ['suspended', 'it is paused, asleep, shutting down, or writes its own dump'],
   suspected: ['unknown', 'the witnesses are being asked'],
   alive: ['booting', 'it ticks again'],
+  booting: ['booting', 'it was reset and may come back by itself'],
 };
 
 /** What is to be done next. */
 export function planRecovery(input: PlanInput): Decision {
   const { policy, stop, machine, gaveUp } = input;
+  const { last } = stop;
+  const recent = attemptsWithin(input);
+  if (finishes(machine, last)) return { do: 'step', step: 'start', attempt: recent.length, counts: false };
   if (policy.action === 'none' || policy.action === 'notify') return { do: 'nothing' };
   if (gaveUp) return held('gaveUp', 'it was given up; an operator must act (vmpulse recovery rearm)');
-  const recent = attemptsWithin(input);
   const attempt = recent.length + 1;
-  const last = stop.last;
-  if (isOff(machine) && !machine.busy && last?.step === 'turnOff' && last.outcome === 'done') {
-    return { do: 'step', step: 'start', attempt: recent.length, counts: false };
-  }
   const settleMs = settledMs(input);
   if (settleMs !== null && input.nowMs < settleMs) return { do: 'wait', untilMs: settleMs, why: 'settle' };
   if (recent.length >= policy.attempts) return { do: 'giveUp', reason: 'attempts', attempts: recent.length };
-  const step = nextStep(policy, stop.taken, isOff(machine));
+  const step = nextStep(policy, stop.taken, isOff(machine), last);
   if (step === null) return { do: 'giveUp', reason: 'stages', attempts: recent.length };
   const heldBack = holdBack(machine, settleMs !== null);
-  if (heldBack !== null) return heldBack;
+  const unseen = sightWait(input);
+  if (heldBack !== null) return unseen ?? heldBack;
   // At once: it disturbs nobody, and what it shows is soon gone.
   if (!disturbs(step)) return { do: 'step', step, attempt, counts: false };
-  const wait = waitFor(input, recent);
+  const wait = unseen ?? waitFor(input, recent);
   if (wait !== null) return wait;
   return brakeOn(input.brake) ?? { do: 'step', step, attempt, counts: isAttempt(step) };
 }
@@ -133,6 +147,11 @@ export function foreseenSteps(policy: RecoveryPolicy, off: boolean): RecoverySte
 /** Does the step disturb the guest, so that a heartbeat is awaited after it? */
 export function disturbs(step: RecoveryStepName): boolean {
   return step !== 'evidence';
+}
+
+/** It is off by a step of recovery, and is to run again. */
+function finishes(machine: PlannedMachine, last: LastStep | null): boolean {
+  return isOff(machine) && !machine.busy && last?.step === 'turnOff' && last.outcome === 'done';
 }
 
 /** turnOff and the start that follows it are one attempt; an NMI is for the guest's dump, and none. */
@@ -159,6 +178,7 @@ function nextStep(
   policy: RecoveryPolicy,
   taken: readonly RecoveryStepName[],
   off: boolean,
+  last: LastStep | null = null,
 ): RecoveryStepName | null {
   const { action, nmi } = policy;
   if (action === 'none' || action === 'notify') return null;
@@ -167,7 +187,11 @@ function nextStep(
     if (off) return 'start';
     return action === 'reset' ? 'reset' : 'turnOff';
   }
-  if (off) return taken.includes('start') ? null : 'start';
+  if (off) {
+    // One that could not be started runs nothing yet: it is tried again, within the attempts.
+    const failed = last?.step === 'start' && last.outcome === 'failed';
+    return taken.includes('start') && !failed ? null : 'start';
+  }
   if (nmi && !taken.includes('injectNmi') && !taken.includes('reset')) return 'injectNmi';
   if (!taken.includes('reset')) return 'reset';
   return taken.includes('turnOff') ? null : 'turnOff';
@@ -179,13 +203,20 @@ function held(reason: HeldBackReason, detail: string): Decision {
 
 function holdBack({ state, busy, verdict, hold }: PlannedMachine, settled: boolean): Decision | null {
   const steady = state === 'running' || state === 'paused' || state === 'turnedOff';
-  if (busy || !steady) return held('operation', 'an operation is under way on it');
+  if (busy || !steady) return held('operation', 'an operation is under way on it, or it is looked for');
   if (hold !== null) return held('hold', `its watch is held: ${hold}`);
-  // After a step of recovery's own it had its time.
-  if (verdict === 'booting')
-    return settled ? null : held('booting', 'it was reset and may come back by itself');
+  // After a step of recovery's own it had its time; one that was started is not observed before its first tick.
+  if (settled && (verdict === 'booting' || verdict === 'notObserved')) return null;
   const why = heldVerdicts[verdict];
-  return why === undefined ? null : held(...why);
+  if (why !== null) return held(...why);
+  // QEMU itself pauses a guest for its watchdog; for anything else someone did, and looks at it.
+  return state === 'paused' && verdict !== 'watchdog' ? held('suspended', 'it is paused') : null;
+}
+
+/** What an earlier service knew of a guest that runs is no reason to disturb it, nor to tell why it is not. */
+function sightWait({ machine, nowMs }: PlanInput): Decision | null {
+  const { seenFromMs = nowMs } = machine;
+  return !isOff(machine) && nowMs < seenFromMs ? { do: 'wait', untilMs: seenFromMs, why: 'sight' } : null;
 }
 
 function waitFor({ policy, stop, nowMs }: PlanInput, recent: readonly number[]): Decision | null {

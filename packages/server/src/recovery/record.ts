@@ -8,6 +8,7 @@ import {
   type StopVerdict,
   type VmEvent,
   type VmReference,
+  type VmState,
   eventTypeOf,
   isEvent,
 } from '@vmpulse/wire';
@@ -40,6 +41,8 @@ export interface Incident {
   /** When the first step that disturbs began. */
   readonly firstStepMs: number | null;
   readonly last: StepRecord | null;
+  /** The step before it, while it is under way: it counts again where that one is not carried out. */
+  readonly previous?: StepRecord | null;
   /** A step that disturbs was really carried out, or tried. */
   readonly acted: boolean;
   /** Reasons for holding back that were told. */
@@ -104,15 +107,54 @@ export function fold(record: RecoveryRecord, event: VmEvent, times: FoldTimes): 
 
 /** What a new state makes of it. */
 function stateOf(record: RecoveryRecord, { seq, data }: VmEvent<'stateChanged'>): Partial<RecoveryRecord> {
-  const { incident, gaveUp } = record;
-  const { state } = data;
-  if (incident !== null && isOwn(incident, seq)) return { incident: seen(incident, state) };
-  // Who starts or resets it, an operator, takes it over from here.
+  const { incident, gaveUp, attempts } = record;
+  const { state, cause } = data;
+  if (incident !== null && cause === 'processExit') return { incident: exited(incident, seq) };
+  if (incident !== null && isOwn(incident, seq) && isStateOf(incident, state)) {
+    return { incident: seen(incident, state) };
+  }
   if (state === 'turningOn' || state === 'restoring') {
+    // The service, as it began: what was given up stays so, and attempts count on.
+    if (cause === 'autostart') return { incident: null, attempts: withoutBegun(attempts) };
+    // Who starts or resets it, an operator, takes it over from here.
     return gaveUp === null && incident === null ? {} : { incident: null, gaveUp: null, attempts: [] };
   }
   // Who turned it off, too; an exit is no turning off.
-  return state === 'turnedOff' && incident?.verdict !== 'exited' ? { incident: null } : {};
+  if (state !== 'turnedOff' || incident === null || incident.verdict === 'exited') return {};
+  return { incident: null, attempts: withoutBegun(attempts) };
+}
+
+/** States that each step brings about by itself; any other is somebody else's doing. */
+const statesOf: Record<RecoveryStepName, readonly VmState[]> = {
+  evidence: [],
+  injectNmi: [],
+  reset: ['turningOff', 'deleteMachine', 'turningOn', 'running', 'paused'],
+  turnOff: ['turningOff', 'deleteMachine', 'turnedOff', 'running', 'paused'],
+  start: ['turningOn', 'running', 'turnedOff'],
+};
+
+function isStateOf({ last }: Incident, state: VmState): boolean {
+  return last !== null && statesOf[last.step].includes(state);
+}
+
+/** The process of a guest that had stopped ended by itself: that is told by no further heartbeatStopped. */
+function exited(incident: Incident, seq: number): Incident {
+  const noted = isOwn(incident, seq) ? seen(incident, 'turnedOff') : incident;
+  return { ...noted, verdict: 'exited', last: noted.last === null ? null : againStopped(noted.last) };
+}
+
+/** As it was before its last step was told as begun: that one was not carried out. */
+export function untaken(record: RecoveryRecord): RecoveryRecord {
+  const { incident } = record;
+  if (incident?.last?.outcome !== 'begun') return record;
+  const { previous = null, taken, last, firstStepMs, acted } = incident;
+  const attempts = disturbs(last.step) ? withoutBegun(record.attempts) : record.attempts;
+  const before = { taken: taken.slice(0, -1), last: previous, previous: null };
+  return {
+    ...record,
+    attempts,
+    incident: { ...incident, ...before, firstStepMs: acted ? firstStepMs : null },
+  };
 }
 
 /** The outcome of the newest attempt. */
@@ -131,15 +173,34 @@ function stopped(
   const { verdict, correlated } = event.data;
   if (incident !== null) {
     const { last } = incident;
-    const again = last !== null && last.outcome !== 'begun' && disturbs(last.step);
-    return { ...incident, verdict, last: again ? { ...last, stoppedAgain: true } : last };
+    return { ...incident, verdict, last: last === null ? null : againStopped(last) };
   }
-  return {
+  return openIncident({
     stoppedSeq: event.seq,
     verdict,
     correlated: correlated === true,
     stoppedMs: atMs,
     runningSinceMs,
+  });
+}
+
+function againStopped(last: StepRecord): StepRecord {
+  return last.outcome !== 'begun' && disturbs(last.step) ? { ...last, stoppedAgain: true } : last;
+}
+
+/** From the beginning: an operator said so. Evidence is not gathered again; a step under way goes on. */
+export function afresh(incident: Incident): Incident {
+  const { last, taken } = incident;
+  const under = last?.outcome === 'begun' ? last : null;
+  return { ...incident, taken: taken.filter((step) => !disturbs(step)), told: [], last: under };
+}
+
+/** A stop of which nothing was done yet. */
+export function openIncident(
+  stop: Pick<Incident, 'stoppedSeq' | 'verdict' | 'correlated' | 'stoppedMs' | 'runningSinceMs'>,
+): Incident {
+  return {
+    ...stop,
     planned: false,
     taken: [],
     firstStepMs: null,
@@ -157,7 +218,7 @@ function wasTried({ acted, last }: Incident): boolean {
 }
 
 /** Without one that was told as begun, and cancelled before it was carried out. */
-function withoutBegun(attempts: readonly AttemptRecord[]): readonly AttemptRecord[] {
+export function withoutBegun(attempts: readonly AttemptRecord[]): readonly AttemptRecord[] {
   return attempts.at(-1)?.outcome === 'begun' ? attempts.slice(0, -1) : attempts;
 }
 
@@ -179,6 +240,7 @@ function ownStep(incident: Incident, event: VmEvent<'recoveryStep'>): Incident {
   const { last } = incident;
   const { step, phase, stoppedSeq } = event.data;
   if (last === null || last.step !== step || stoppedSeq !== incident.stoppedSeq) return incident;
+  if (phase === 'cancelled') return incident;
   // Of an earlier step of the same name: its number is smaller than that of the last one's beginning.
   if (phase === 'begun') return { ...incident, last: { ...last, begunSeq: event.seq } };
   return last.outcome === 'begun' ? incident : { ...incident, last: { ...last, endedSeq: event.seq } };

@@ -1,14 +1,45 @@
-/** Takes steps: tells each as begun, carries it out once that was read back from the log, and tells how it ended. */
-import { type ErrorInfo, VmError } from '@vmpulse/wire';
+/**
+ * Takes steps: tells each as begun; once that was read back from the log, and with it all that came before, plans once
+ * more from what the machine is then, carries the step out where it is still the one to take, and tells how it ended.
+ */
+import { type ErrorInfo, type RecoveryEventData, type RecoveryStepName, VmError } from '@vmpulse/wire';
 import { gate } from '../vm/gate.ts';
 import { errorInfo } from '../vm/task.ts';
 import type { RecoveryBook } from './book.ts';
 import { type Decision, disturbs } from './plan.ts';
-import { type Incident, type RecoveryRecord, type StepRecord, endAttempt } from './record.ts';
+import {
+  type Incident,
+  type RecoveryRecord,
+  type StepRecord,
+  endAttempt,
+  untaken,
+  withoutBegun,
+} from './record.ts';
 import { type StepPorts, carryOut, wasCarriedOut } from './step.ts';
 
-/** How a step went: `overtaken` by an operation of someone else; `cancelled` before it was carried out. */
+/** How a step went: `overtaken` by someone who cancelled it; `cancelled` before it was carried out. */
 export type StepOutcome = 'done' | 'failed' | 'overtaken' | 'cancelled';
+
+/** What a runner works with. */
+export interface StepRunnerPorts extends StepPorts {
+  readonly random: () => number;
+  /** What is to be done about a machine's stop as all is now; null where nothing is known of it. */
+  readonly replan: (record: RecoveryRecord) => Replanned | null;
+  /** A step ended. */
+  readonly onEnded: (
+    step: RecoveryStepName,
+    result: 'done' | 'failed' | 'cancelled',
+    dryRun: boolean,
+  ) => void;
+}
+
+/** A decision, and whether it is one of a dry run. */
+export interface Replanned {
+  readonly decision: Decision;
+  readonly dryRun: boolean;
+}
+
+type BegunStep = Pick<StepRecord, 'step' | 'attempt' | 'dryRun'>;
 
 interface Ended {
   readonly outcome: 'done' | 'failed';
@@ -18,17 +49,13 @@ interface Ended {
 
 /** Takes steps, one at a time for each machine. */
 export class StepRunner {
-  readonly #ports: StepPorts & { readonly random: () => number };
+  readonly #ports: StepRunnerPorts;
   readonly #book: RecoveryBook;
   readonly #closing: AbortSignal;
   /** Who waits until the log was read up to an event. */
   readonly #waiting = new Map<string, { readonly seq: number; readonly open: () => void }>();
 
-  constructor(
-    ports: StepPorts & { readonly random: () => number },
-    book: RecoveryBook,
-    closing: AbortSignal,
-  ) {
+  constructor(ports: StepRunnerPorts, book: RecoveryBook, closing: AbortSignal) {
     this.#ports = ports;
     this.#book = book;
     this.#closing = closing;
@@ -43,7 +70,7 @@ export class StepRunner {
     if (waiting !== undefined && waiting.seq <= seq) waiting.open();
   }
 
-  /** Tells a step as begun, and carries it out. */
+  /** Tells a step as begun, and carries it out. Errors: VMPULSE_E_LOG_UNAVAILABLE; then nothing was done. */
   async take(
     record: RecoveryRecord,
     incident: Incident,
@@ -58,8 +85,8 @@ export class StepRunner {
       ...incident,
       taken: [...incident.taken, step],
       firstStepMs: incident.firstStepMs ?? (disturbs(step) ? nowMs : null),
-      jitter: this.#ports.random(),
       last: { step, attempt, outcome: 'begun', dryRun, ...fresh },
+      previous: incident.last,
     };
     const entry = { atMs: nowMs, step, stoppedSeq, outcome: 'begun' as const, dryRun, counts };
     const attempts = disturbs(step) ? [...record.attempts, entry] : record.attempts;
@@ -72,19 +99,31 @@ export class StepRunner {
       reason,
       ...(dryRun ? { dryRun } : {}),
     };
-    const { seq } = await this.#book.tell({ ...record, attempts, incident: begun }, 'recoveryStep', data);
-    await this.#readBack(record.vm.id, seq);
-    return this.#carryOut(record.vm.id, stoppedSeq);
+    const vmId = record.vm.id;
+    try {
+      const { seq } = await this.#book.tell({ ...record, attempts, incident: begun }, 'recoveryStep', data);
+      await this.#readBack(vmId, seq);
+    } catch (error) {
+      // It is not on record, so it must not be done.
+      const now = this.#book.records.get(vmId);
+      if (now?.incident?.stoppedSeq === stoppedSeq) this.#book.set(untaken(now));
+      throw error;
+    }
+    return this.#carryOut(vmId, stoppedSeq, { step, attempt, dryRun });
   }
 
-  /** A step that was begun before the service was restarted. False: it is not known yet what became of it. */
+  /**
+   * A step that was begun before the service was restarted; one that was not carried out is planned anew. False: it is
+   * not known yet what became of it.
+   */
   async resume(vmId: string, last: StepRecord): Promise<boolean> {
     const incident = this.#book.records.get(vmId)?.incident ?? null;
     const vm = this.#ports.machines.get(vmId);
     if (incident === null) return true;
     if (vm.task !== null || vm.operations.length === 0) return false;
     if (last.dryRun || !wasCarriedOut(last, vm)) {
-      await this.#carryOut(vmId, incident.stoppedSeq);
+      const reason = 'the service was restarted before it was carried out';
+      await this.#cancel(vmId, incident.stoppedSeq, last, reason);
       return true;
     }
     const reason = 'it was carried out, or may have been, before the service was restarted';
@@ -100,31 +139,76 @@ export class StepRunner {
     this.#waiting.delete(vmId);
   }
 
-  async #carryOut(vmId: string, stoppedSeq: number): Promise<StepOutcome> {
+  async #carryOut(vmId: string, stoppedSeq: number, begun: BegunStep): Promise<StepOutcome> {
     const record = this.#book.records.get(vmId);
-    const incident = record?.incident ?? null;
-    const last = incident?.last ?? null;
-    // The heartbeat came back, an operator acted, or the machine was deleted.
-    if (this.#closing.aborted || record === undefined || incident === null) return 'cancelled';
-    if (incident.stoppedSeq !== stoppedSeq || last?.outcome !== 'begun') return 'cancelled';
-    if (disturbs(last.step) && !last.dryRun)
-      this.#book.set({ ...record, incident: { ...incident, acted: true } });
-    let ended: Ended;
-    let overtaken = false;
-    try {
-      const reason = last.dryRun
-        ? 'dry run: nothing was done'
-        : await carryOut(this.#ports, last.step, vmId, incident);
-      ended = { outcome: 'done', reason };
-    } catch (thrown) {
-      const error = VmError.from(thrown);
-      if (error.code === 'VM_E_VM_UNKNOWN' || error.code === 'VM_E_APP_SHUTTING_DOWN') return 'cancelled';
-      overtaken = error.code === 'VMPULSE_E_OPERATION_IN_PROGRESS';
-      ended = { outcome: 'failed', reason: 'the operation failed', error: errorInfo(error) };
+    // Stopping: the next service finds it begun. Deleted: there is nothing to tell of.
+    if (this.#closing.aborted || record === undefined) return 'cancelled';
+    const { incident } = record;
+    const isOver =
+      incident === null || incident.stoppedSeq !== stoppedSeq || incident.last?.outcome !== 'begun';
+    const against = isOver ? 'the stop is over, or an operator acted' : this.#whyNot(record, begun);
+    if (against !== null) {
+      await this.#cancel(vmId, stoppedSeq, begun, against);
+      return 'cancelled';
     }
-    if (this.#closing.aborted) return 'cancelled';
-    await this.#end(vmId, stoppedSeq, ended, last);
-    return overtaken ? 'overtaken' : ended.outcome;
+    const acts = disturbs(begun.step) && !begun.dryRun;
+    const acted = incident?.acted ?? false;
+    if (acts && incident !== null) this.#book.set({ ...record, incident: { ...incident, acted: true } });
+    try {
+      const reason = begun.dryRun
+        ? 'dry run: nothing was done'
+        : await carryOut(this.#ports, begun.step, vmId, incident as Incident);
+      if (!this.#closing.aborted) await this.#end(vmId, stoppedSeq, { outcome: 'done', reason }, begun);
+      return 'done';
+    } catch (thrown) {
+      return await this.#failed(vmId, stoppedSeq, begun, VmError.from(thrown), acted);
+    }
+  }
+
+  async #failed(
+    vmId: string,
+    stoppedSeq: number,
+    begun: BegunStep,
+    error: VmError,
+    acted: boolean,
+  ): Promise<StepOutcome> {
+    const { code } = error;
+    if (this.#closing.aborted || code === 'VM_E_VM_UNKNOWN' || code === 'VM_E_APP_SHUTTING_DOWN') {
+      return 'cancelled';
+    }
+    if (code === 'E_ABORT' || code === 'VMPULSE_E_OPERATION_IN_PROGRESS') {
+      const record = this.#book.records.get(vmId);
+      if (record?.incident?.stoppedSeq === stoppedSeq) {
+        this.#book.set({ ...record, incident: { ...record.incident, acted } });
+      }
+      await this.#cancel(vmId, stoppedSeq, begun, error.message);
+      // A start that someone cancelled, or turned the machine off in: it is theirs now.
+      return code === 'E_ABORT' && begun.step === 'start' ? 'overtaken' : 'cancelled';
+    }
+    const reason = 'the operation failed';
+    await this.#end(vmId, stoppedSeq, { outcome: 'failed', reason, error: errorInfo(error) }, begun);
+    return 'failed';
+  }
+
+  /** Why the step is not the one to take any more; null where it is. Evidence disturbs nobody. */
+  #whyNot(record: RecoveryRecord, { step, dryRun }: BegunStep): string | null {
+    if (!disturbs(step)) return null;
+    const now = this.#ports.replan(untaken(record));
+    if (now === null) return 'the machine is gone';
+    const { decision } = now;
+    if (decision.do === 'step' && decision.step === step && now.dryRun === dryRun) return null;
+    if (decision.do === 'holdBack') return `${decision.reason}: ${decision.detail}`;
+    return 'the machine, or its policy, changed meanwhile';
+  }
+
+  /** Tells that the step was not carried out; it counts as never begun. */
+  async #cancel(vmId: string, stoppedSeq: number, begun: BegunStep, reason: string): Promise<void> {
+    const record = this.#book.records.get(vmId);
+    if (record === undefined) return;
+    const isOpen = record.incident?.stoppedSeq === stoppedSeq;
+    const after = isOpen ? untaken(record) : { ...record, attempts: withoutBegun(record.attempts) };
+    this.#ports.onEnded(begun.step, 'cancelled', begun.dryRun);
+    await this.#tell(after, stoppedSeq, begun, { phase: 'cancelled', reason });
   }
 
   /** Tells how the step ended, also where the heartbeat came back meanwhile. */
@@ -132,29 +216,37 @@ export class StepRunner {
     vmId: string,
     stoppedSeq: number,
     { outcome, reason, error }: Ended,
-    begun: StepRecord,
+    begun: BegunStep,
   ): Promise<void> {
     const record = this.#book.records.get(vmId);
     if (record === undefined) return;
+    this.#ports.onEnded(begun.step, outcome, begun.dryRun);
     const incident = record.incident?.stoppedSeq === stoppedSeq ? record.incident : null;
-    const step = incident?.last ?? begun;
-    const { dryRun } = step;
-    const last: StepRecord = { ...step, outcome, endedMs: this.#book.nowMs() };
-    const attempts =
-      incident !== null && disturbs(last.step) ? endAttempt(record.attempts, outcome) : record.attempts;
-    const after = {
+    const step = incident?.last ?? null;
+    const isOwn = record.attempts.at(-1)?.outcome === 'begun';
+    const after: RecoveryRecord = {
       ...record,
-      attempts,
-      incident: incident === null ? record.incident : { ...incident, last },
+      attempts: disturbs(begun.step) && isOwn ? endAttempt(record.attempts, outcome) : record.attempts,
+      incident:
+        incident === null || step === null
+          ? record.incident
+          : {
+              ...incident,
+              jitter: this.#ports.random(),
+              last: { ...step, outcome, endedMs: this.#book.nowMs() },
+              previous: null,
+            },
     };
-    await this.#book.tell(after, 'recoveryStep', {
-      stoppedSeq,
-      step: last.step,
-      phase: outcome,
-      attempt: last.attempt,
-      reason,
-      ...(error === undefined ? {} : { error }),
-      ...(dryRun ? { dryRun } : {}),
-    });
+    await this.#tell(after, stoppedSeq, begun, { phase: outcome, reason, ...(error && { error }) });
+  }
+
+  async #tell(
+    after: RecoveryRecord,
+    stoppedSeq: number,
+    { step, attempt, dryRun }: BegunStep,
+    how: Pick<RecoveryEventData['recoveryStep'], 'phase' | 'reason' | 'error'>,
+  ): Promise<void> {
+    const rehearsal = dryRun ? { dryRun: true as const } : {};
+    await this.#book.tell(after, 'recoveryStep', { stoppedSeq, step, attempt, ...how, ...rehearsal });
   }
 }

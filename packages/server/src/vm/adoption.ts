@@ -97,7 +97,7 @@ function rest(machine: Machine, plan: Extract<Repair, { kind: 'rest' }>, stderr:
   // Stored with its end, so that autostart knows of it though this service be killed before its turn comes.
   if (plan.foundDead) machine.amend({ runningAtQuit: true });
   for (const state of plan.states) machine.enter({ kind: 'ending', state });
-  machine.rest(plan.saved);
+  machine.rest(plan.saved, plan.foundDead ? 'processExit' : undefined);
 }
 
 /** A stored state as one with a process, or null where it has none. */

@@ -52,7 +52,7 @@ export async function autostart(
     if (leftMs > 0) await clock.sleep(leftMs, signal);
     if (signal.aborted || machine.phase.kind !== 'off' || machine.slot !== null) return;
     try {
-      operate(machine, 'startup');
+      operate(machine, 'startup', 'autostart');
       // A failure is told as taskFailed; here only the next one's turn is awaited.
       await untilFree(machine);
     } catch (error) {

@@ -69,7 +69,7 @@ describe('a service that is killed', () => {
     await world.pass();
     expect(world.served.state(vm)).toBe('paused');
     const paused = (await world.served.events()).filter((event) => isEvent(event, 'stateChanged')).at(-1);
-    expect(paused?.data).toMatchObject({ state: 'paused', reason: 'diskSpace' });
+    expect(paused?.data).toMatchObject({ state: 'paused', cause: 'diskSpace' });
     await world.freeMb(500);
     expect(world.served.state(vm)).toBe('running');
   });

@@ -60,7 +60,7 @@ describe('a file system that machines write to', () => {
     ]);
     const [low, paused, regained, resumed] = await world.served.events(seq);
     expect(low?.data).toMatchObject({ messageId: 107, level: 'error', eventType: 11, boundBytes: 20 * mb });
-    expect(paused?.data).toMatchObject({ state: 'paused', reason: 'diskSpace' });
+    expect(paused?.data).toMatchObject({ state: 'paused', cause: 'diskSpace' });
     expect(regained?.data).toMatchObject({ from: 'error', to: 'warning', boundBytes: 20 * mb });
     expect(resumed?.data).not.toHaveProperty('reason');
     expect(await world.mark(vm)).toBeNull();

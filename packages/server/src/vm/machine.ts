@@ -45,6 +45,9 @@ export interface MachineHost {
   readonly stopping: AbortSignal;
 }
 
+/** What a new state is told with; see the event. */
+type StateDetails = Pick<EventDataByType['stateChanged'], 'cause' | 'saved'>;
+
 /** What of a machine's record the lifecycle changes. */
 type RecordChange = Partial<Omit<MachineRecord, 'id' | 'hypervisor' | 'createdMs' | 'watch' | 'additions'>>;
 
@@ -138,14 +141,15 @@ export class Machine {
   }
 
   /** Goes to another phase; a new state is told as an event, stored together with the record. */
-  enter(phase: Phase, change: RecordChange = {}): void {
-    this.#tell(phase.state, change);
+  enter(phase: Phase, change: RecordChange = {}, cause?: 'autostart'): void {
+    this.#tell(phase.state, change, cause === undefined ? {} : { cause });
     this.#phase = phase;
   }
 
   /** Rests without a process. A saved machine's last event is turnedOff too, as in the reference. */
-  rest(saved: boolean): void {
-    this.#tell('turnedOff', { process: null, activeConfiguration: null }, saved ? { saved } : {});
+  rest(saved: boolean, cause?: 'processExit'): void {
+    const more = { ...(saved ? { saved } : {}), ...(cause === undefined ? {} : { cause }) };
+    this.#tell('turnedOff', { process: null, activeConfiguration: null }, more);
     this.#phase = { kind: 'off', state: saved ? 'saved' : 'turnedOff' };
   }
 
@@ -272,7 +276,7 @@ export class Machine {
     this.watch.end('ended');
     this.#suspended = false;
     for (const state of endings[this.#heldState()]) this.enter({ kind: 'ending', state });
-    this.rest(process.saved);
+    this.rest(process.saved, process.exitExpected ? undefined : 'processExit');
     process.resolveGone();
   }
 
@@ -318,14 +322,14 @@ export class Machine {
     return this.#phase.kind === 'held' ? this.#phase.state : 'deleteMachine';
   }
 
-  #tell(state: VmState, change: RecordChange, more: { saved?: true } = {}): void {
+  #tell(state: VmState, change: RecordChange, more: StateDetails = {}): void {
     const previousState = this.state;
     if (state !== previousState) checkTransition(previousState, state);
     this.#record = { ...this.#record, ...change };
     if (state === previousState) return;
     const diskSpace = markAfter(this.#record.diskSpace, state);
     if (diskSpace !== (this.#record.diskSpace ?? null)) this.#record = { ...this.#record, diskSpace };
-    const why = state === 'paused' && diskSpace === 'paused' ? { reason: 'diskSpace' as const } : {};
+    const why = state === 'paused' && diskSpace === 'paused' ? { cause: 'diskSpace' as const } : {};
     const data = { state, stateCode: stateCodes[state], previousState, ...why, ...more };
     this.append('stateChanged', data, { put: this.toRecord() });
   }

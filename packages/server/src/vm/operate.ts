@@ -6,7 +6,7 @@ import type { Machine } from './machine.ts';
 import type { TaskOperation } from './machine-service.ts';
 import { executors } from './operations.ts';
 import { checkAllowed, type Slot } from './slot.ts';
-import { errorInfo, type Task } from './task.ts';
+import { errorInfo, type Task, type TaskRequest } from './task.ts';
 
 const verbs: Record<TaskOperation, string> = {
   startup: 'Start',
@@ -26,19 +26,27 @@ const cancelable: readonly TaskOperation[] = ['startup', 'save', 'shutdown'];
  * Begins an operation; its first state event is appended before this returns. Errors: those of `checkAllowed`.
  * turnOff takes the place of a shutdown or startup under way: that one is cancelled first.
  */
-export function operate(machine: Machine, operation: TaskOperation): TaskInfo {
-  return begin(machine, operation).info;
+export function operate(machine: Machine, operation: TaskOperation, by?: 'autostart'): TaskInfo {
+  return begin(machine, operation, by === undefined ? {} : { by }).info;
 }
 
-/** As `operate`; rejects with what ends the task, once its events are durable (or not soon). */
-export async function perform(machine: Machine, operation: TaskOperation): Promise<void> {
-  const error = await begin(machine, operation).ended;
+/**
+ * As `operate`; rejects with what ends the task, once its events are durable (or not soon). `stillWanted` is asked
+ * once more after the first event was written, right before a reset or a turning off: E_ABORT where it says no.
+ */
+export async function perform(
+  machine: Machine,
+  operation: TaskOperation,
+  stillWanted?: () => boolean,
+): Promise<void> {
+  const error = await begin(machine, operation, stillWanted === undefined ? {} : { stillWanted }).ended;
   if (error !== null) throw error;
 }
 
 function begin(
   machine: Machine,
   operation: TaskOperation,
+  circumstances: Pick<TaskRequest, 'by' | 'stillWanted'>,
 ): { readonly info: TaskInfo; readonly ended: Promise<VmError | null> } {
   checkAllowed(machine, operation);
   const before = machine.slot;
@@ -47,6 +55,7 @@ function begin(
     operation,
     description: `${verbs[operation]} ${machine.name}`,
     cancelable: cancelable.includes(operation),
+    ...circumstances,
   });
   before?.task?.interrupt();
   const work = async (): Promise<void> => {

@@ -14,9 +14,9 @@ type Executor = (machine: Machine, task: Task) => Promise<void>;
 /** How each operation is carried out. */
 export const executors: Record<TaskOperation, Executor> = {
   startup,
-  turnOff: async (machine) => {
+  turnOff: async (machine, task) => {
     // What it cut in on may have ended with the machine at rest.
-    if (machine.process !== null) await turnOff(machine, machine.process);
+    if (machine.process !== null) await turnOff(machine, machine.process, task);
   },
   reset,
   pause,
@@ -34,7 +34,7 @@ export const executors: Record<TaskOperation, Executor> = {
 };
 
 /** Ends the process: turningOff, deleteMachine, turnedOff. On failure the machine is as before. */
-export async function turnOff(machine: Machine, process: HeldProcess): Promise<void> {
+export async function turnOff(machine: Machine, process: HeldProcess, task?: Task): Promise<void> {
   const before = machine.state === 'paused' ? 'paused' : 'running';
   machine.suspend('turningOff');
   process.exitExpected = true;
@@ -46,6 +46,7 @@ export async function turnOff(machine: Machine, process: HeldProcess): Promise<v
   await machine.writtenSoon();
   if (process.ended) return;
   try {
+    task?.requireWanted();
     await process.machine.quit();
   } catch (error) {
     if (process.ended) return;
@@ -63,6 +64,7 @@ async function startup(machine: Machine, task: Task): Promise<void> {
   machine.enter(
     { kind: 'starting', state: 'turningOn' },
     { activeConfiguration: configuration, runningAtQuit: false },
+    task.by,
   );
   let running: RunningMachine;
   try {
@@ -101,7 +103,7 @@ async function startup(machine: Machine, task: Task): Promise<void> {
   logger.info({ vm: machine.reference, pid: running.record.pid }, 'machine started');
 }
 
-async function reset(machine: Machine): Promise<void> {
+async function reset(machine: Machine, task: Task): Promise<void> {
   const process = requireProcess(machine);
   const before = machine.state === 'paused' ? 'paused' : 'running';
   machine.suspend('resetting');
@@ -110,6 +112,7 @@ async function reset(machine: Machine): Promise<void> {
   // Recovery judges by that event whether a reset may have been done by a service that was killed here.
   await machine.writtenSoon();
   try {
+    task.requireWanted();
     await process.machine.reset();
     requireSame(machine, process, 'turningOff');
   } catch (error) {

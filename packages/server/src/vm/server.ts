@@ -287,8 +287,8 @@ export class VirtualServer implements MachineService {
   }
 
   /** As `operate`, to its end. Errors: those of `operate` and of the task. */
-  async perform(vm: string, operation: TaskOperation): Promise<void> {
-    await perform(this.#openMachine(vm), operation);
+  async perform(vm: string, operation: TaskOperation, stillWanted?: () => boolean): Promise<void> {
+    await perform(this.#openMachine(vm), operation, stillWanted);
   }
 
   /** What recovery needs besides: how long a boot may take (learned, ms), and the process. */

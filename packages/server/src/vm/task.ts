@@ -58,6 +58,10 @@ export interface TaskRequest {
   readonly description: string;
   /** Can it be cancelled from the beginning? */
   readonly cancelable: boolean;
+  /** Who asked, where it was no operator. */
+  readonly by?: 'autostart';
+  /** Is it to be done all the same? Asked once more right before what cannot be taken back. */
+  readonly stillWanted?: () => boolean;
 }
 
 /** One task. It ends once; what comes later is ignored. */
@@ -79,6 +83,19 @@ export class Task {
   /** Aborted when the task is cancelled. */
   get signal(): AbortSignal {
     return this.#abort.signal;
+  }
+
+  get by(): 'autostart' | undefined {
+    return this.#request.by;
+  }
+
+  /** Errors: E_ABORT where what it was asked for has gone. */
+  requireWanted(): void {
+    if (this.#request.stillWanted?.() ?? true) return;
+    throw new VmError(
+      'E_ABORT',
+      `'${this.#request.description}' was not done: there is no need for it any more.`,
+    );
   }
 
   get isComplete(): boolean {
