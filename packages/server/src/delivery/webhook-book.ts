@@ -10,6 +10,7 @@ import { Circuit } from './webhook-circuit.ts';
 import { type WebhookLedger, kinds } from './webhook-ledger.ts';
 import type { WebhookAttemptOutcome } from './hook-service.ts';
 import type { WebhookRecord } from './webhook-record.ts';
+import { pauseMs } from './webhook-schedule.ts';
 
 /** How an event stands that was tried. */
 export interface Standing {
@@ -77,8 +78,8 @@ export class WebhookBook {
     for (const letter of stored.deadLetters) this.deadLetters.set(letter.seq, letter);
     const { circuit } = stored.cursor;
     if (circuit !== null && circuit !== undefined) {
-      const pauseMs = Math.min(Math.max(circuit.notBeforeMs - clock.wallMs(), 0), maxWebhookRetryAfterMs);
-      this.circuit.restore(circuit.failures, clock.monotonicMs() + pauseMs);
+      const leftMs = Math.min(Math.max(circuit.notBeforeMs - clock.wallMs(), 0), maxWebhookRetryAfterMs);
+      this.circuit.restore(circuit.failures, clock.monotonicMs() + leftMs);
     }
   }
 
@@ -115,8 +116,9 @@ export class WebhookBook {
       return { event, failed: 0, sinceMs: null, scheduledMs: nowMs, dueMs: nowMs, error: '' };
     }
     const { failed, sinceMs, nextMs, error } = stored;
-    // A wall clock that was set back must not postpone it by more than a schedule's longest pause.
-    const dueMs = nowMs + Math.min(Math.max(nextMs - this.#clock.wallMs(), 0), 30 * 3_600_000);
+    // A wall clock that was set back must not postpone it by more than the pause it is in.
+    const longestMs = pauseMs(failed, 1) ?? 0;
+    const dueMs = nowMs + Math.min(Math.max(nextMs - this.#clock.wallMs(), 0), longestMs);
     return { event, failed, sinceMs, scheduledMs: dueMs, dueMs, error };
   }
 
@@ -201,9 +203,9 @@ export class WebhookBook {
 
   #putCursor(moved: StoredCursor): void {
     const { failures, notBeforeMs } = this.circuit;
-    const pauseMs = Math.max(0, notBeforeMs - this.#clock.monotonicMs());
+    const leftMs = Math.max(0, notBeforeMs - this.#clock.monotonicMs());
     const circuit =
-      failures === 0 ? null : { failures, notBeforeMs: Math.round(this.#clock.wallMs() + pauseMs) };
+      failures === 0 ? null : { failures, notBeforeMs: Math.round(this.#clock.wallMs() + leftMs) };
     this.#cursor = { ...moved, circuit };
     this.ledger.put(kinds.cursor, this.id, this.#cursor);
   }

@@ -132,6 +132,32 @@ describe('the wall clock', () => {
   );
 });
 
+describe('the pause that an endpoint asked for', () => {
+  it.each([
+    [0, 1_800_000],
+    [-365 * 86_400_000, 3_600_000],
+  ])('outlives a restart, also where the wall clock was set by %i ms meanwhile', async (stepMs, pauseMs) => {
+    const clock = new SimulatedClock();
+    const log = new MemoryEventLog();
+    const first = await webhooksOf(log, clock);
+    const endpoint = await endpointOf(answering(503, { 'retry-after': '1800' }));
+    await first.create({ name: 'pager', url: endpoint.url });
+    await happen(log);
+    await eventually('an attempt', () => first.get('pager').failuresInARow === 1);
+    await first.close();
+    clock.stepWall(stepMs);
+    const again = await webhooksOf(log, clock);
+    await eventually('its next attempt', () => again.get('pager').nextAttemptAt !== null);
+    expect(Date.parse(again.get('pager').nextAttemptAt ?? '') - clock.wallMs()).toBe(pauseMs);
+    expect(again.get('pager').circuit).toBe('closed');
+    await clock.advanceAsync(pauseMs - 1_000);
+    expect(endpoint.received.length).toBe(1);
+    endpoint.script = answering(204, {}, '');
+    await clock.advanceAsync(1_000);
+    await eventually('the delivery', () => again.get('pager').lag === 0);
+  });
+});
+
 describe('an open circuit', () => {
   it('outlives a restart: no start hammers an endpoint that was given up for now', async () => {
     const clock = new SimulatedClock();
