@@ -80,7 +80,7 @@ test('prints every event, resets a guest that hangs, and ends in order when told
   expect(numbers).toEqual(service.heard.events.slice(from, from + numbers.length).map(({ seq }) => seq));
   expect(numbers).toContain(stopped.seq);
   expect((await service.server.subscriptions.get('monitoring-agent')).deadLetters).toBe(0);
-}, 90_000);
+});
 
 test('killed with -9, it learns later of a machine that stopped meanwhile, and starts it', async () => {
   const vm = await firmware('web-2');
@@ -93,17 +93,26 @@ test('killed with -9, it learns later of a machine that stopped meanwhile, and s
   expect(starts(vm)).toBe(2);
 });
 
+/** Kills the agent while the start that it asked for is under way; answers how often the machine was started by then. */
+async function killedAmidRestart(vm: VirtualMachine): Promise<number> {
+  // A busy host may be too late for it: then once more.
+  for (let count = 2; count < 6; count += 1) {
+    const agent = await startAgent();
+    process.kill(await service.pidOf(vm), 'SIGKILL');
+    await eventually(
+      () => starts(vm) === count,
+      15_000,
+      () => agent.output,
+    );
+    await agent.end('SIGKILL');
+    if (!agent.output.includes('was started')) return count;
+  }
+  throw new Error('the agent was never killed in time');
+}
+
 test('killed with -9 amid a restart, it is told of the stop again and does not restart twice', async () => {
   const vm = await firmware('web-3');
-  const first = await startAgent();
-  process.kill(await service.pidOf(vm), 'SIGKILL');
-  await eventually(
-    () => starts(vm) === 2,
-    15_000,
-    () => first.output,
-  );
-  await first.end('SIGKILL');
-  expect(first.output).not.toContain('was started');
+  const before = await killedAmidRestart(vm);
   await eventually(
     () => vm.refresh().then(({ state }) => state === 'running'),
     15_000,
@@ -113,7 +122,7 @@ test('killed with -9 amid a restart, it is told of the stop again and does not r
   await second.says('heartbeatStopped web-3');
   await taken();
   expect(second.output).not.toContain('was started');
-  expect(starts(vm)).toBe(2);
+  expect(starts(vm)).toBe(before);
 });
 
 test('a restart that fails is tried again until it succeeds', async () => {

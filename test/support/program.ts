@@ -8,6 +8,7 @@ export class Program {
   output = '';
   readonly #child: ChildProcess;
   readonly #closed: Promise<unknown>;
+  #asked: NodeJS.Signals | undefined;
 
   constructor(executable: string, args: readonly string[], options: { readonly input?: string } = {}) {
     const child = spawn(executable, args, { stdio: 'pipe' });
@@ -32,14 +33,23 @@ export class Program {
     );
   }
 
-  /** How it ended by itself: its exit status, or the signal that ended it. */
-  async ended(): Promise<number | NodeJS.Signals | null> {
-    await this.#closed;
-    return this.#child.exitCode ?? this.#child.signalCode;
+  /** Its exit status, or the signal that ended it. One that does not end in time is killed, and that is an error. */
+  async ended(timeoutMs = 30_000): Promise<number | NodeJS.Signals | null> {
+    const late = setTimeout(() => this.#child.kill('SIGKILL'), timeoutMs);
+    try {
+      await this.#closed;
+    } finally {
+      clearTimeout(late);
+    }
+    const { exitCode, signalCode } = this.#child;
+    if (signalCode === 'SIGKILL' && this.#asked !== 'SIGKILL')
+      throw new Error(`it did not end within ${timeoutMs} ms, or was killed:\n${this.output}`);
+    return exitCode ?? signalCode;
   }
 
   /** Tells it to end, and resolves when it has. */
   async end(signal: NodeJS.Signals): Promise<number | NodeJS.Signals | null> {
+    this.#asked = signal;
     this.#child.kill(signal);
     return this.ended();
   }
