@@ -30,7 +30,7 @@ async function restart(id: string, stoppedSeq: number): Promise<void> {
   const isOff = vm.state === 'turnedOff' || vm.state === 'saved';
   if (isOff && (vm.info.guest.verdict !== 'exited' || (await ranSince(id, stoppedSeq)))) return;
   const task = await (isOff ? vm.startup() : vm.reset());
-  await task.waitForCompletion(60_000);
+  await task.waitForCompletion(45_000);
   console.log(`${new Date().toISOString()} ${vm.name} was ${isOff ? 'started' : 'reset'}`);
 }
 
