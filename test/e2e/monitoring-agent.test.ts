@@ -93,7 +93,7 @@ test('killed with -9, it learns later of a machine that stopped meanwhile, and s
   expect(starts(vm)).toBe(2);
 });
 
-/** Kills the agent while the start that it asked for is under way; answers how often the machine was started by then. */
+/** Kills the agent while the start that it asked for is under way; answers how often the machine was started so far. */
 async function killedAmidRestart(vm: VirtualMachine): Promise<number> {
   // A busy host may be too late for it: then once more.
   for (let count = 2; count < 6; count += 1) {
