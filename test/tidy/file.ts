@@ -2,7 +2,7 @@
 import type { Rule, Source, Violation } from './source.ts';
 import { isScript } from './source.ts';
 
-const CODE_FOLDERS = /^(?:packages\/[^/]+\/src|test|bench|scripts|guest|images)\//;
+const CODE_FOLDERS = /^(?:packages\/[^/]+\/src|test|bench|scripts|guest|images|examples)\//;
 const KEBAB = /^[a-z0-9]+(?:-[a-z0-9]+)*(?:\.[a-z0-9]+(?:-[a-z0-9]+)*)*$/;
 const SHAPELESS = /^(?:utils?|helpers?|common|types?|misc|shared)$/;
 
