@@ -12,7 +12,7 @@ import {
   vmStates,
 } from '@vmpulse/wire';
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
-import type { SubscriptionCount } from '../delivery/subscriptions.ts';
+import type { SubscriptionCount } from '../delivery/subscription-record.ts';
 import type { EventLogState } from '../event/log.ts';
 
 /** What is asked when Prometheus asks. Each is cheap and does not throw. */
@@ -149,6 +149,17 @@ export class Metrics {
       return lagMs === undefined ? undefined : lagMs / 1_000;
     });
     this.#perSubscription('lag', 'Events after the cursor of a subscription.', ({ lag }) => lag);
+    this.#perSubscription(
+      'oldest_unacknowledged_seconds',
+      'Age of the oldest event that is wanted and not acknowledged; 0 where there is none.',
+      ({ oldestMs }) => oldestMs / 1_000,
+    );
+    this.#perSubscription('in_flight', 'Events sent and not acknowledged.', ({ inFlight }) => inFlight);
+    this.#perSubscription(
+      'redeliveries',
+      'Deliveries after the first of an event, since the service started.',
+      ({ redeliveries }) => redeliveries,
+    );
     this.#perSubscription('dead_letters', 'Events set aside.', ({ deadLetters }) => deadLetters);
     const ofLog = (name: string, help: string, read: (state: EventLogState) => number): void => {
       this.#value(`event_log_${name}`, help, () => {

@@ -61,20 +61,23 @@ describe('subscriptions over HTTP', () => {
       machines: ['web-1'],
       verdicts: null,
       maxAttempts: 3,
+      ackTimeoutMs: 60_000,
       state: 'waiting',
       standby: 0,
       cursor: 2,
       lag: 0,
       inFlight: 0,
+      redeliveries: 0,
       deadLetters: 0,
       oldestUnacknowledgedMs: null,
       createdAt: made.json['createdAt'],
     });
+    const changed = await put({ from: 1, ackTimeoutMs: null });
     await tell(1);
-    const changed = await put({ from: 1 });
-    expect(changed.json).toMatchObject({ types: null, cursor: 2, lag: 1, maxAttempts: 10 });
-    expect(changed.json['oldestUnacknowledgedMs']).toBeGreaterThan(0);
-    expect((await get()).json).toMatchObject({ name: 'pager', lag: 1 });
+    expect(changed.json).toMatchObject({ types: null, cursor: 2, maxAttempts: 10, ackTimeoutMs: null });
+    const { json } = await get();
+    expect(json).toMatchObject({ name: 'pager', lag: 1 });
+    expect(json['oldestUnacknowledgedMs']).toBeGreaterThan(0);
     expect((await ask(http, 'GET', '/v1/subscriptions')).json).toMatchObject({
       subscriptions: [{ name: 'pager' }],
     });
@@ -99,6 +102,9 @@ describe('subscriptions over HTTP', () => {
     [{ verdicts: ['dead'] }, '/verdicts'],
     [{ maxAttempts: 0 }, '/maxAttempts'],
     [{ maxAttempts: 1_001 }, '/maxAttempts'],
+    [{ ackTimeoutMs: 999 }, '/ackTimeoutMs'],
+    [{ ackTimeoutMs: 3_600_001 }, '/ackTimeoutMs'],
+    [{ ackTimeoutMs: 0 }, '/ackTimeoutMs'],
     [{ from: 'then' }, '/from'],
     [{ from: -1 }, '/from'],
     [{ from: 99 }, '/from'],
