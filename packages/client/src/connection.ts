@@ -37,6 +37,11 @@ export interface AdviseOptions {
   verdicts?: readonly EventVerdict[];
   /** Of a named sink: how often an event is tried before it is set aside; default 10. */
   maxAttempts?: number;
+  /**
+   * Of a named sink: how long a method may take, ms; default 60,000; null: as long as it likes. Then the event counts
+   * as not taken, and another sink of the name is served.
+   */
+  ackTimeoutMs?: number | null;
 }
 
 /** A connected sink. */

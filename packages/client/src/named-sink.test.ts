@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { BriskClock } from '../../../test/support/brisk-clock.ts';
 import { type HttpFixture, draft, startHttp, testToken } from '../../../test/support/http-fixture.ts';
 import { MemoryEventLog } from '../../../test/support/memory-event-log.ts';
 import { type Connection, HResult, type VirtualServerSink, VirtualServer, type VmError } from './index.ts';
@@ -13,7 +14,7 @@ const connect = (): Promise<VirtualServer> =>
 
 beforeEach(async () => {
   log = new MemoryEventLog();
-  http = await startHttp({ log });
+  http = await startHttp({ log, clock: new BriskClock() });
   server = await connect();
 });
 
@@ -77,7 +78,7 @@ describe('a sink under a name', () => {
     await tell(2);
     await http.server.close();
     await http.subscriptions.close();
-    http = await startHttp({ log, listen: { port: http.port } });
+    http = await startHttp({ log, clock: new BriskClock(), listen: { port: http.port } });
     const second = advise();
     await cursorIs(4);
     expect([first.seqs, second.seqs]).toEqual([
@@ -95,7 +96,7 @@ describe('a sink under a name', () => {
     await http.server.close();
     await http.subscriptions.close();
     await tell();
-    http = await startHttp({ log, listen: { port } });
+    http = await startHttp({ log, clock: new BriskClock(), listen: { port } });
     await cursorIs(2);
     expect(seqs).toEqual([1, 2]);
   });
@@ -161,6 +162,33 @@ describe('a sink under a name', () => {
     expect([first.seqs, second.seqs]).toEqual([[1, 2, 3], [4]]);
     await other.close();
     expect(await second.connection.closed).toBeUndefined();
+  });
+
+  it('whose method hangs loses its place to the next one, and takes part again when it ends', async () => {
+    let end = (): void => undefined;
+    const hanging = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    const other = await connect();
+    const first = advise((seq) => (seq === 2 ? hanging : undefined), { ackTimeoutMs: 1_000 });
+    await first.connection.ready;
+    await eventually(async () =>
+      expect(await server.subscriptions.get('pager')).toMatchObject({ ackTimeoutMs: 1_000, state: 'served' }),
+    );
+    const second = advise(undefined, {}, other);
+    await second.connection.ready;
+    await tell(3);
+    await cursorIs(3);
+    expect([first.seqs, second.seqs]).toEqual([
+      [1, 2],
+      [2, 3],
+    ]);
+    end();
+    await eventually(async () =>
+      expect(await server.subscriptions.get('pager')).toMatchObject({ standby: 1, ackTimeoutMs: 1_000 }),
+    );
+    expect(first.seqs).toEqual([1, 2]);
+    await other.close();
   });
 
   it('that leaves lets the method that runs end, and acknowledges what it took', async () => {

@@ -156,6 +156,7 @@ class NamedSinkConnection<Sink extends AnySink> implements Connection {
   /** The sink says which types it can take; what nobody says here stays as an operator set it. */
   #wanted(known: SubscriptionInfo | undefined): SubscriptionRequest {
     const { machines, verdicts, maxAttempts = known?.maxAttempts, vmId } = this.#options;
+    const { ackTimeoutMs = known?.ackTimeoutMs } = this.#options;
     const types = typesOf(this.#sink, this.#routes);
     const named = vmId === undefined ? machines : [vmId];
     return {
@@ -163,6 +164,7 @@ class NamedSinkConnection<Sink extends AnySink> implements Connection {
       machines: named === undefined ? (known?.machines ?? null) : [...named],
       verdicts: verdicts === undefined ? (known?.verdicts ?? null) : [...verdicts],
       ...(maxAttempts === undefined ? {} : { maxAttempts }),
+      ...(ackTimeoutMs === undefined ? {} : { ackTimeoutMs }),
     };
   }
 
@@ -251,7 +253,8 @@ function isSame(known: SubscriptionInfo, wanted: SubscriptionRequest): boolean {
     haveSame(known.types, wanted.types) &&
     haveSame(known.machines, wanted.machines) &&
     haveSame(known.verdicts, wanted.verdicts) &&
-    (wanted.maxAttempts ?? known.maxAttempts) === known.maxAttempts
+    (wanted.maxAttempts ?? known.maxAttempts) === known.maxAttempts &&
+    (wanted.ackTimeoutMs === undefined || wanted.ackTimeoutMs === known.ackTimeoutMs)
   );
 }
 

@@ -196,6 +196,10 @@ export const redeliveryMs: { readonly first: number; readonly longest: number } 
   first: 500,
   longest: 60_000,
 };
+/** How late the timer of an acknowledgement's deadline may be; later, the service stood still and it begins anew. */
+export const maxAckTimerLateMs: number = 1_000;
+/** Bytes unsent to one consumer at which it is cut off: refusing without reading must not fill the memory. */
+export const maxConsumerBacklogBytes: number = 32 * 1024 ** 2;
 /** Pause before a subscription reads on when the log could not be read. */
 export const subscriptionReadRetryMs: number = 1_000;
 // Webhooks (delivery/webhook*.ts).

@@ -191,8 +191,11 @@ async function openDelivery(options: ServiceOptions, ports: DeliveryPorts): Prom
     directory: join(directory, 'scripts'),
     ...(scriptUser === undefined ? {} : { user: await findScriptUser(scriptUser) }),
   });
-  await Promise.all([subscriptions.load(), scripts.load()]);
-  return { subscriptions, scripts, webhooks: await Webhooks.open({ ...ports, version, publicOnly }) };
+  await scripts.load();
+  const webhooks = await Webhooks.open({ ...ports, version, publicOnly });
+  // Last: from then on they read the log, and are to be closed.
+  await subscriptions.load();
+  return { subscriptions, scripts, webhooks };
 }
 
 /** Errors: E_INVALIDARG. */

@@ -22,6 +22,8 @@ import type { StopVerdict } from './verdict.ts';
 export const subscriptionBounds = {
   /** How often one event is tried until it is set aside. */
   attempts: { least: 1, most: 1_000, usual: 10 },
+  /** How long a consumer may answer nothing while events are in flight, ms. */
+  ackTimeoutMs: { least: 1_000, most: 3_600_000, usual: 60_000 },
   /** Machines that one filter names. */
   maxMachines: 256,
   /** Why an event was not taken, characters; what is longer is cut. */
@@ -52,6 +54,11 @@ export interface SubscriptionRequest extends SubscriptionFilter {
   from?: 'now' | number;
   /** How often an event that is not taken is tried before it is set aside; default 10. */
   maxAttempts?: number;
+  /**
+   * How long a consumer may answer nothing while events are in flight, ms; default 60,000; null: as long as it likes.
+   * Then the event it holds up counts as not taken, and the next consumer is served. Each answer begins it anew.
+   */
+  ackTimeoutMs?: number | null;
 }
 
 /** A subscription, and how it stands. */
@@ -61,16 +68,20 @@ export interface SubscriptionInfo {
   machines: string[] | null;
   verdicts: EventVerdict[] | null;
   maxAttempts: number;
+  /** How long a consumer may answer nothing while events are in flight, ms; null: as long as it likes. */
+  ackTimeoutMs: number | null;
   /** Whether a consumer is connected and served, or one is waited for. */
   state: 'waiting' | 'served';
   /** Further consumers, of which the first takes over when the one that is served leaves. */
   standby: number;
-  /** All up to this seq was acknowledged, was not wanted, or was set aside. */
+  /** All up to this seq was acknowledged, was not wanted (also while no consumer is there), or was set aside. */
   cursor: number;
-  /** Events of the log after the cursor, wanted or not. */
+  /** Events of the log after the cursor. The first of them is wanted; 0 where none is. */
   lag: number;
   /** Sent and not acknowledged. */
   inFlight: number;
+  /** Deliveries after the first of an event, since the service started. */
+  redeliveries: number;
   deadLetters: number;
   /** Age of the oldest event after the cursor; null when there is none. */
   oldestUnacknowledgedMs: number | null;
@@ -133,6 +144,15 @@ const maxAttempts = number('Until an event that is not taken is set aside; defau
   minimum: subscriptionBounds.attempts.least,
   maximum: subscriptionBounds.attempts.most,
 });
+const ackTimeoutMs = orNull(
+  number(
+    'How long a consumer may answer nothing while events are in flight, ms; default 60000; null: no deadline.',
+    {
+      minimum: subscriptionBounds.ackTimeoutMs.least,
+      maximum: subscriptionBounds.ackTimeoutMs.most,
+    },
+  ),
+);
 
 /** Every named schema of subscriptions. */
 export const subscriptionSchemas: readonly NamedSchema[] = [
@@ -146,6 +166,7 @@ export const subscriptionSchemas: readonly NamedSchema[] = [
         machines,
         verdicts,
         maxAttempts,
+        ackTimeoutMs,
         from: {
           anyOf: [{ const: 'now' }, seq],
           description: 'First seq wanted, or now (default). Counts only when the subscription is made.',
@@ -163,11 +184,13 @@ export const subscriptionSchemas: readonly NamedSchema[] = [
         machines,
         verdicts,
         maxAttempts,
+        ackTimeoutMs,
         state: oneOf(['waiting', 'served'], 'Whether a consumer is served, or one is waited for.'),
         standby: number('Further consumers.'),
         cursor: number('All up to this seq is done with.'),
         lag: number('Events of the log after the cursor.'),
         inFlight: number('Sent and not acknowledged.'),
+        redeliveries: number('Deliveries after the first of an event, since the service started.'),
         deadLetters: number(),
         oldestUnacknowledgedMs: orNull(milliseconds('Age of the oldest event after the cursor.')),
         createdAt: timestamp,

@@ -31,13 +31,29 @@ const vm = { id: '11111111-1111-4111-8111-111111111111', name: 'web-1' };
 describe('vmpulse subscription', () => {
   it('makes one with its filter, shows it, lists it and deletes it', async () => {
     expect((await run('list')).out).toBe('None.');
-    const filter = ['--type', 'heartbeatStopped,heartbeatResumed', '--vm', 'web-1', '--vm', 'db-1'];
-    const made = await run('create', 'pager', ...filter, '--verdict', 'hung', '--max-attempts', '3');
+    const filter = [
+      '--type',
+      'heartbeatStopped,heartbeatResumed',
+      'configurationChanged',
+      '--type',
+      'vmCreated',
+    ];
+    const machines = ['--vm', 'web-1', 'db-1', '--vm', String.raw`one\,two,three`];
+    const bounds = ['--verdict', 'hung', '--max-attempts', '3', '--ack-timeout', '1m30s'];
+    const made = await run('create', 'pager', ...filter, ...machines, ...bounds);
     expect([made.code, made.err]).toEqual([0, '']);
-    expect(made.out).toMatch(/^types +heartbeatStopped, heartbeatResumed$/mu);
-    expect(made.out).toMatch(/^machines +web-1, db-1$/mu);
+    expect(made.out).toMatch(
+      /^types +heartbeatStopped, heartbeatResumed, configurationChanged, vmCreated$/mu,
+    );
+    expect(made.out).toMatch(/^machines +web-1, db-1, one,two, three$/mu);
     expect(made.out).toMatch(/^verdicts +hung$/mu);
     expect(made.out).toMatch(/^max attempts +3$/mu);
+    expect(made.out).toMatch(/^ack timeout +1 min 30 s$/mu);
+    const slow = await run('create', 'slow', '--ack-timeout', 'none');
+    expect(slow.err).toBe('');
+    expect(slow.out).toMatch(/^ack timeout +none$/mu);
+    expect((await run('create', 'slow', '--ack-timeout', '2h')).err).toMatch(/ackTimeoutMs must be/u);
+    await run('delete', 'slow');
     await http.log.append(draft(vm));
     expect((await run('show', 'pager')).out).toMatch(/^lag +1 events$/mu);
     expect((await run('list')).out).toMatch(/^pager +waiting +0 +1 +\S.* 0$/mu);

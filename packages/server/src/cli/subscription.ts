@@ -9,6 +9,8 @@ import {
 } from '@vmpulse/client';
 import { type Command, InvalidArgumentError } from 'commander';
 import { type ConnectionFlags, addConnectionFlags, withServer } from './connection.ts';
+import { addFilterFlags } from './filter-flags.ts';
+import { parseHoldLength } from './hold.ts';
 import { type Column, renderTable } from './table.ts';
 import type { Terminal } from './terminal.ts';
 import { clean, formatDuration, toJson } from './text.ts';
@@ -19,6 +21,7 @@ interface CreateFlags extends ConnectionFlags {
   verdict?: EventVerdict[];
   from?: number;
   maxAttempts?: number;
+  ackTimeout?: number;
 }
 
 function parseWhole(text: string): number {
@@ -26,9 +29,9 @@ function parseWhole(text: string): number {
   throw new InvalidArgumentError('Give a whole number from 1.');
 }
 
-/** `a,b` and repeated options alike; the server knows which words there are. */
-function gather<T extends string>(text: string, before: readonly T[] = []): T[] {
-  return [...before, ...text.split(',').map((part) => part.trim() as T)];
+/** ms; 0: none. Errors: usage. */
+function parseAckTimeout(text: string): number {
+  return text === 'none' ? 0 : parseHoldLength(text) * 1_000;
 }
 
 const age = ({ oldestUnacknowledgedMs: ms }: SubscriptionInfo): string =>
@@ -66,10 +69,12 @@ function describe(info: SubscriptionInfo): string {
     machines: listed(info.machines),
     verdicts: listed(info.verdicts),
     'max attempts': String(info.maxAttempts),
+    'ack timeout': info.ackTimeoutMs === null ? 'none' : formatDuration(info.ackTimeoutMs),
     cursor: String(info.cursor),
     lag: `${info.lag} events`,
     oldest: age(info),
     'in flight': String(info.inFlight),
+    redeliveries: String(info.redeliveries),
     'dead letters': String(info.deadLetters),
     created: info.createdAt,
   };
@@ -79,15 +84,23 @@ function describe(info: SubscriptionInfo): string {
 }
 
 function registerCreate(parent: Command, terminal: Terminal): void {
-  const command = parent
-    .command('create <name>')
-    .description('make one, or replace the filter of one: its cursor stays then')
-    .option('--type <type>', 'only events of a type; several with commas', gather<EventType>)
-    .option('--vm <name>', 'only events of a machine (name or id); several with commas', gather<string>)
-    .option('--verdict <verdict>', 'of events with a verdict only this one', gather<EventVerdict>)
+  const command = addFilterFlags(
+    parent
+      .command('create <name>')
+      .description('make one, or replace the filter of one: its cursor stays then'),
+    'of events with a verdict only those with these',
+  )
     .option('--from <seq>', 'first event wanted; default: what is told from now on', parseWhole)
-    .option('--max-attempts <n>', 'attempts until an event is set aside; default 10', parseWhole);
-  addConnectionFlags(command, 'vmpulse subscription create pager --type heartbeatStopped,heartbeatResumed');
+    .option('--max-attempts <n>', 'attempts until an event is set aside; default 10', parseWhole)
+    .option(
+      '--ack-timeout <length>',
+      'how long a consumer may answer nothing: 1s to 1h, or none; default 60s',
+      parseAckTimeout,
+    );
+  addConnectionFlags(
+    command,
+    'vmpulse subscription create pager --type heartbeatStopped,heartbeatResumed --ack-timeout 30s',
+  );
   command.action(async (name: string, flags: CreateFlags) => {
     await withServer(flags, terminal, async (server) => {
       const request: SubscriptionRequest = {
@@ -96,6 +109,7 @@ function registerCreate(parent: Command, terminal: Terminal): void {
         ...(flags.verdict === undefined ? {} : { verdicts: flags.verdict }),
         ...(flags.from === undefined ? {} : { from: flags.from }),
         ...(flags.maxAttempts === undefined ? {} : { maxAttempts: flags.maxAttempts }),
+        ...(flags.ackTimeout === undefined ? {} : { ackTimeoutMs: flags.ackTimeout || null }),
       };
       const info = await server.subscriptions.put(name, request);
       await terminal.out(flags.json === true ? toJson(info, 2) : describe(info));

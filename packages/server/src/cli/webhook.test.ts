@@ -36,7 +36,9 @@ async function run(...args: string[]): Promise<{ code: number; out: string; err:
 
 describe('vmpulse webhook', () => {
   it('creates one, tells its secret once, and then shows how it is', async () => {
-    const { code, out } = await run('create', 'pager', endpoint.url, '--type', 'vmDeleted', 'vmCreated');
+    const types = ['--type', 'vmDeleted,vmCreated', '--type', 'guestReset', 'configurationChanged'];
+    const { code, out, err } = await run('create', 'pager', endpoint.url, ...types);
+    expect(err).toBe('');
     expect(code).toBe(0);
     const secret = /^secret: (whsec_\S+)$/mu.exec(out)?.[1] ?? '';
     await http.log.append({ type: 'vmDeleted', timeMs: 0, data: {} });
@@ -47,7 +49,7 @@ describe('vmpulse webhook', () => {
     expect(list).toMatch(/^NAME +STATE +LAG +RETRYING +DEAD +URL$/mu);
     expect(list).toMatch(/^pager +enabled +0 +0 +0 +http:/mu);
     const shown = (await run('show', 'PAGER')).out;
-    expect(shown).toMatch(/^types +vmDeleted, vmCreated$/mu);
+    expect(shown).toMatch(/^types +vmDeleted, vmCreated, guestReset, configurationChanged$/mu);
     expect(shown).toMatch(/^cursor +#1, 0 behind$/mu);
     expect(shown).toMatch(/^last attempt +.*: accepted \(204\)$/mu);
     expect(list + shown).not.toContain('whsec_');

@@ -14,6 +14,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { type ConnectionFlags, addConnectionFlags, withServer } from './connection.ts';
 import { eventLine } from './event-sentence.ts';
 import { ExitError, exitCodes } from './exit-code.ts';
+import { addFilterFlags } from './filter-flags.ts';
 import { parseHoldLength } from './hold.ts';
 import { type Column, renderTable } from './table.ts';
 import type { Terminal } from './terminal.ts';
@@ -114,13 +115,6 @@ async function readAuthority({ workingDirectory }: Terminal, file: string): Prom
   }
 }
 
-function withFilter(command: Command): Command {
-  return command
-    .option('--type <types...>', 'only events of these types (default: all)')
-    .option('--vm <machines...>', 'only events of these machines, by name or UUID')
-    .option('--verdict <verdicts...>', 'only with these verdicts; events without one need their --type');
-}
-
 function filterOf({ type, vm, verdict }: FilterFlags): object {
   return {
     ...(type === undefined ? {} : { types: type }),
@@ -148,10 +142,11 @@ function addVerb<Flags extends ConnectionFlags>(
 }
 
 function registerCreate(group: Command, terminal: Terminal): void {
-  const command = withFilter(
+  const command = addFilterFlags(
     group
       .command('create <name> <url>')
       .description('tell events to an endpoint, signed by the Standard Webhooks specification'),
+    'only with these verdicts; events without one need their --type',
   )
     .option('--timeout <length>', 'deadline of one attempt: 1s to 30s (default: 15s)', parseHoldLength)
     .option('--secret <secret>', 'whsec_ and 24 to 64 bytes in base64 (default: one is made)')

@@ -41,6 +41,10 @@ export class DeadLetters {
   readonly #letters = new Map<number, DeadLetter>();
   /** Being dropped to make room. */
   readonly #leaving = new Set<number>();
+  /** Being stored. */
+  readonly #coming = new Set<number>();
+  /** Its owner is being deleted. */
+  #retired = false;
 
   constructor(ports: DeadLetterPorts, owner: string, stored: readonly DeadLetter[]) {
     this.#ports = ports;
@@ -75,6 +79,7 @@ export class DeadLetters {
   async add(event: VmEvent, attempts: number, reason: string): Promise<void> {
     const { clock, log, store } = this.#ports;
     const { seq } = event;
+    this.#requireOwner();
     const timeMs = Math.trunc(clock.wallMs());
     const setAsideAt = new Date(timeMs).toISOString();
     const letter: DeadLetter = { seq, event, attempts, reason, setAsideAt, replaying: false };
@@ -82,6 +87,7 @@ export class DeadLetters {
     if (dropped !== undefined) this.#leaving.add(dropped);
     const documents = [this.#document(seq, letter)];
     if (dropped !== undefined) documents.push(this.#document(dropped, null));
+    this.#coming.add(seq);
     try {
       if (isEvent(event, 'deliverySetAside')) {
         await store.putDocuments(documents);
@@ -100,6 +106,7 @@ export class DeadLetters {
       this.#letters.set(seq, letter);
       if (dropped !== undefined) this.#letters.delete(dropped);
     } finally {
+      this.#coming.delete(seq);
       if (dropped !== undefined) this.#leaving.delete(dropped);
     }
   }
@@ -107,6 +114,7 @@ export class DeadLetters {
   /** Marks one to be delivered once more. Errors: VMPULSE_E_NOT_FOUND, VMPULSE_E_LOG_UNAVAILABLE. */
   async replay(seq: number): Promise<DeadLetter> {
     const letter = { ...this.get(seq), replaying: true };
+    this.#requireOwner();
     await this.#ports.store.putDocuments([this.#document(seq, letter)]);
     this.#letters.set(seq, letter);
     return letter;
@@ -119,9 +127,19 @@ export class DeadLetters {
     this.#letters.delete(seq);
   }
 
-  /** What removes them all from the store. */
-  removal(): StoredDocument[] {
-    return [...this.#letters.keys()].map((seq) => this.#document(seq, null));
+  /** What removes them all from the store, those being stored too. Nothing is stored any more until `restore`. */
+  retire(): StoredDocument[] {
+    this.#retired = true;
+    return [...new Set([...this.#letters.keys(), ...this.#coming])].map((seq) => this.#document(seq, null));
+  }
+
+  /** The owner stays after all. */
+  restore(): void {
+    this.#retired = false;
+  }
+
+  #requireOwner(): void {
+    if (this.#retired) throw new VmError('VMPULSE_E_NOT_FOUND', `'${this.#owner}' is being deleted.`);
   }
 
   #makeRoom(seq: number): number | undefined {

@@ -61,6 +61,11 @@ export class Attempts {
     this.#failing.delete(key);
   }
 
+  /** What failed among these will not be tried again. */
+  forgetLost({ from, to }: { readonly from: number; readonly to: number }): void {
+    for (const key of this.#failing.keys()) if (key >= from && key <= to) this.#failing.delete(key);
+  }
+
   /** What outlives a restart: keys and how often each failed. */
   snapshot(): [key: number, failures: number][] {
     return [...this.#failing].map(([key, { failures }]) => [key, failures]);

@@ -20,6 +20,8 @@ export interface SubscriptionDefinition {
   readonly machines: string[] | null;
   readonly verdicts: EventVerdict[] | null;
   readonly maxAttempts: number;
+  /** Null: none. Missing where an earlier version stored it. */
+  readonly ackTimeoutMs?: number | null;
 }
 
 type Unchecked<T> = { readonly [K in keyof T]?: unknown };
@@ -52,7 +54,7 @@ export function checkSubscriptionRequest(request: SubscriptionRequest): {
   readonly definition: SubscriptionDefinition;
   readonly from: 'now' | number;
 } {
-  checkFields(request, ['types', 'machines', 'verdicts', 'from', 'maxAttempts']);
+  checkFields(request, ['types', 'machines', 'verdicts', 'from', 'maxAttempts', 'ackTimeoutMs']);
   const given: Unchecked<SubscriptionRequest> = request;
   const machines = checkList(given.machines, 'machines', subscriptionBounds.maxMachines);
   for (const one of machines ?? []) {
@@ -67,6 +69,7 @@ export function checkSubscriptionRequest(request: SubscriptionRequest): {
     machines: machines === null ? null : [...new Set(machines.map((one) => one.trim()))],
     verdicts: checkWords<EventVerdict>(given.verdicts, 'verdicts', eventVerdictNames),
     maxAttempts: checkAttempts(given.maxAttempts),
+    ackTimeoutMs: checkAckTimeout(given.ackTimeoutMs),
   };
   return { definition, from: checkFrom(given.from) };
 }
@@ -115,6 +118,22 @@ function checkAttempts(attempts: unknown): number {
     return attempts;
   }
   throw invalid('maxAttempts', `maxAttempts must be a whole number from ${least} to ${most}.`);
+}
+
+function checkAckTimeout(timeoutMs: unknown): number | null {
+  const { least, most, usual } = subscriptionBounds.ackTimeoutMs;
+  if (timeoutMs === undefined) return usual;
+  if (timeoutMs === null) return null;
+  if (
+    typeof timeoutMs === 'number' &&
+    Number.isInteger(timeoutMs) &&
+    timeoutMs >= least &&
+    timeoutMs <= most
+  ) {
+    return timeoutMs;
+  }
+  const detail = `ackTimeoutMs must be a whole number from ${least} to ${most}, or null for no deadline.`;
+  throw invalid('ackTimeoutMs', detail);
 }
 
 function checkList(list: unknown, field: string, most: number): string[] | null {

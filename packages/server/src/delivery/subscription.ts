@@ -3,9 +3,10 @@
  *  1. The cursor moves when events are acknowledged, are not wanted, or were set aside for good; nothing else moves it.
  *     What is stored of it may be behind, never ahead: what a crash forgets is delivered again.
  *  2. One consumer is served at a time, under a lease of its own. When it leaves, what it did not acknowledge goes to
- *     the next one, from the cursor on.
+ *     the next one, from the cursor on. One that answers nothing for `ackTimeoutMs` is cut off: what it held up counts
+ *     as not taken. While there is no consumer, the cursor passes what is not wanted, up to the first that is.
  *  3. In order: an event that was not taken is sent again, after a pause, with all that was sent after it. After the
- *     last attempt it is set aside, durably, before the cursor passes it.
+ *     last attempt it is set aside, durably, before the cursor passes it; it is not sent after a later one.
  *  4. In flight are at most `maxInFlightEvents`; a consumer that acknowledges nothing holds up nobody but itself.
  *  5. Where retention was faster, it goes on with the oldest event kept, and says so.
  */
@@ -17,45 +18,32 @@ import {
   type SubscriptionNack,
   VmError,
   type VmEvent,
-  messageIds,
 } from '@vmpulse/wire';
-import type { Clock, Timer } from '../clock.ts';
-import type { EventLog } from '../event/log.ts';
-import { openStream } from '../event/outbox.ts';
+import type { Timer } from '../clock.ts';
 import { maxInFlightEvents, maxStandbyConsumers, redeliveryMs, subscriptionReadRetryMs } from '../limits.ts';
-import type { DocumentStore, StoredDocument } from '../machine-record.ts';
+import type { StoredDocument } from '../machine-record.ts';
+import { AckWatch } from './ack-watch.ts';
 import type { Consumer } from './consumer.ts';
 import { DeadLetters } from './dead-letters.ts';
 import { compileFilter } from './event-filter.ts';
+import { LogReader, type ReadingSubscription } from './log-reader.ts';
 import { Attempts, type RetryPolicy } from './retry.ts';
+import {
+  type StoredSubscription,
+  type SubscriptionCount,
+  type SubscriptionPorts,
+  ackTimeoutOf,
+  ageMs,
+  oldestAgeMs,
+  subscriptionKind,
+  tellLoss,
+} from './subscription-record.ts';
 import type { SubscriptionDefinition } from './subscription-request.ts';
 import { DeliveryWindow, type WindowItem } from './window.ts';
-
-/** Kind of the stored documents. */
-export const subscriptionKind = 'subscription';
-
-/** What is stored of a subscription, under its name. */
-export interface StoredSubscription extends SubscriptionDefinition {
-  readonly createdMs: number;
-  readonly cursor: number;
-  /** Events that failed and are not over, and how often. */
-  readonly failures: readonly (readonly [seq: number, failures: number])[];
-}
-
-/** What a subscription works with. */
-export interface SubscriptionPorts {
-  readonly clock: Clock;
-  readonly log: EventLog;
-  readonly store: DocumentStore;
-  readonly warn: (message: string, error: unknown) => void;
-  /** In [0, 1); default Math.random. */
-  readonly random?: () => number;
-}
 
 interface Session {
   readonly consumer: Consumer;
   readonly lease: string;
-  readonly ending: AbortController;
 }
 
 /** See the head of this file. */
@@ -73,10 +61,11 @@ export class Subscription {
   #window = new DeliveryWindow();
   /** Last seq looked at. */
   #passed: number;
+  #reader: LogReader | null = null;
   #session: Session | null = null;
   #timer: Timer | null = null;
-  /** Ends the wait for room in the window. */
-  #makeRoom: (() => void) | null = null;
+  readonly #watch: AckWatch;
+  #redeliveries = 0;
   #closed = false;
 
   constructor(
@@ -96,6 +85,9 @@ export class Subscription {
     this.deadLetters = new DeadLetters(ports, name, letters);
     this.#attempts = new Attempts(ports.clock, () => this.#policy(), ports.random);
     this.#attempts.restore(stored.failures);
+    const timeoutMs = (): number | null => ackTimeoutOf(this.#definition);
+    this.#watch = new AckWatch(ports.clock, timeoutMs, (ms) => this.#fellSilent(ms));
+    this.#readAnew();
   }
 
   /** All up to it is over. */
@@ -109,6 +101,21 @@ export class Subscription {
     return Math.max(0, this.#ports.log.state().lastSeq - this.cursor);
   }
 
+  /** How it stands, for metrics. */
+  count(): SubscriptionCount {
+    const { name, lag } = this;
+    const oldestMs = ageMs(this.#ports.clock, this.#window.oldest) ?? 0;
+    const deadLetters = this.deadLetters.size;
+    return {
+      name,
+      lag,
+      oldestMs,
+      inFlight: this.#window.inFlight,
+      redeliveries: this.#redeliveries,
+      deadLetters,
+    };
+  }
+
   /** What to store of it now. */
   document(definition: SubscriptionDefinition = this.#definition): StoredDocument {
     const { types, machines, verdicts, maxAttempts } = definition;
@@ -117,6 +124,7 @@ export class Subscription {
       machines,
       verdicts,
       maxAttempts,
+      ackTimeoutMs: ackTimeoutOf(definition),
       createdMs: this.#createdMs,
       cursor: this.cursor,
       failures: this.#attempts.snapshot(),
@@ -124,26 +132,30 @@ export class Subscription {
     return { kind: subscriptionKind, key: this.name, value };
   }
 
-  /** Another filter or bound: what was taken up already is delivered all the same. */
+  /** Another filter or bound: what a consumer was sent or waits for is delivered all the same. */
   redefine(definition: SubscriptionDefinition): void {
     this.#definition = definition;
     this.#wants = compileFilter(definition);
+    if (this.#session === null) this.#readAnew();
+    else this.#reader?.restart();
   }
 
   async info(): Promise<SubscriptionInfo> {
     const { types, machines, verdicts, maxAttempts } = this.#definition;
-    const oldestUnacknowledgedMs = await this.#oldestMs();
+    const oldestUnacknowledgedMs = await oldestAgeMs(this.#ports, this.cursor, this.#window.oldest);
     return {
       name: this.name,
       types,
       machines,
       verdicts,
       maxAttempts,
+      ackTimeoutMs: ackTimeoutOf(this.#definition),
       state: this.#session === null ? 'waiting' : 'served',
       standby: Math.max(0, this.#consumers.length - 1),
       cursor: this.cursor,
       lag: this.lag,
       inFlight: this.#window.inFlight,
+      redeliveries: this.#redeliveries,
       deadLetters: this.deadLetters.size,
       oldestUnacknowledgedMs,
       createdAt: new Date(this.#createdMs).toISOString(),
@@ -173,7 +185,10 @@ export class Subscription {
     if (taken === null) throw this.#notSent(seq);
     const replayed = taken.filter(({ isReplay }) => isReplay);
     for (const { event } of taken) this.#attempts.forget(event.seq);
-    if (taken.length > 0) this.#moved(true);
+    if (taken.length > 0) {
+      this.#watch.answered(this.#window.inFlight > 0);
+      this.#moved(true);
+    }
     for (const { event } of replayed) await this.deadLetters.drop(event.seq);
   }
 
@@ -184,6 +199,7 @@ export class Subscription {
     if (item === undefined) throw this.#notSent(seq);
     const next = this.#attempts.failed(seq);
     this.#window.rewind(item);
+    this.#watch.answered(this.#window.inFlight > 0);
     consumer.rewind({ seq });
     if (next === 'last') void this.#setAside(item, reason);
     this.#moved(true);
@@ -211,6 +227,7 @@ export class Subscription {
   close(remark: string): void {
     this.#closed = true;
     this.#endSession();
+    this.#reader?.close();
     for (const consumer of this.#consumers.splice(0)) consumer.end(remark);
   }
 
@@ -233,12 +250,12 @@ export class Subscription {
   #serveNext(): void {
     const [consumer] = this.#consumers;
     if (consumer === undefined || this.#closed) return;
-    const session: Session = { consumer, lease: randomUUID(), ending: new AbortController() };
+    const session: Session = { consumer, lease: randomUUID() };
     this.#session = session;
     consumer.served({ lease: session.lease, cursor: this.cursor });
+    this.#readAnew();
     for (const letter of this.deadLetters.list()) if (letter.replaying) this.#window.addReplay(letter.event);
     this.#pump();
-    void this.#run(session);
   }
 
   #leave(consumer: Consumer): void {
@@ -252,85 +269,83 @@ export class Subscription {
 
   /** Whatever was in flight is read again for the next consumer. */
   #endSession(): void {
-    const session = this.#session;
-    if (session === null) return;
+    if (this.#session === null) return;
     this.#session = null;
     this.#timer?.cancel();
+    this.#watch.end();
+    this.#readAnew();
+  }
+
+  /** Reads on from the cursor: for the consumer, or, while there is none, up to the first event that is wanted. */
+  #readAnew(): void {
     this.#passed = this.cursor;
     this.#window = new DeliveryWindow();
-    session.ending.abort();
-    this.#makeRoom?.();
+    this.#reader?.close();
+    if (this.#closed) return;
+    const reader = new LogReader(this.#ports, this.#reading());
+    this.#reader = reader;
+    void reader.run();
   }
 
-  /** Never rejects. */
-  async #run(session: Session): Promise<void> {
-    const { signal } = session.ending;
-    while (!signal.aborted) {
-      try {
-        await this.#read(signal);
-      } catch (error) {
-        if (signal.aborted) return;
-        const expired = error instanceof VmError && error.code === 'VMPULSE_E_CURSOR_EXPIRED';
-        if (expired && this.#losePlace(session)) continue;
-        this.#ports.warn(`subscription ${this.name} cannot read the log`, error);
-        await this.#ports.clock.sleep(subscriptionReadRetryMs, signal);
-      }
-    }
-  }
-
-  async #read(signal: AbortSignal): Promise<void> {
-    const { log } = this.#ports;
-    const stream = openStream(log, { after: this.#passed, signal, maxBuffered: maxInFlightEvents });
-    try {
-      for (;;) {
-        const events = await stream.next();
-        if (events.length === 0) return;
-        for (const event of events) {
-          await this.#room(signal);
-          if (signal.aborted) return;
-          // What was set aside before a crash that forgot the cursor is not delivered again.
-          if (this.#wants(event) && !this.deadLetters.has(event.seq)) this.#window.add(event);
-          this.#passed = event.seq;
-        }
+  #reading(): ReadingSubscription {
+    return {
+      name: this.name,
+      place: () => this.#passed,
+      types: () => this.#definition.types,
+      hasRoom: () => this.#window.size < maxInFlightEvents,
+      look: (event) => this.#look(event),
+      passed: (seq) => {
+        this.#passed = Math.max(this.#passed, seq);
         this.#moved(false);
-      }
-    } finally {
-      stream.close();
-    }
+      },
+      expired: () => this.#losePlace(),
+    };
   }
 
-  async #room(signal: AbortSignal): Promise<void> {
-    if (this.#window.size < maxInFlightEvents || signal.aborted) return;
-    this.#moved(false);
-    while (this.#window.size >= maxInFlightEvents && !signal.aborted) {
-      await new Promise<void>((resolve) => {
-        this.#makeRoom = resolve;
-      });
-    }
-    this.#makeRoom = null;
+  #look(event: VmEvent): void {
+    this.#passed = event.seq;
+    // What was set aside before a crash that forgot the cursor is not delivered again.
+    if (!this.#wants(event) || this.deadLetters.has(event.seq)) return;
+    this.#window.add(event);
+    if (this.#session === null) this.#reader?.close();
+    else this.#pump();
   }
 
   /** False where it did not, so that the reason is another one. */
-  #losePlace({ consumer }: Session): boolean {
-    const { clock, log, warn } = this.#ports;
-    const loss = { from: this.#passed + 1, to: log.state().oldestSeq - 1 };
+  #losePlace(): boolean {
+    const loss = { from: this.#passed + 1, to: this.#ports.log.state().oldestSeq - 1 };
     if (loss.to < loss.from) return false;
+    const session = this.#session;
+    if (session === null) {
+      // Whether anything wanted was among them nobody can know any more: the next consumer is told.
+      this.#reader?.close();
+      return true;
+    }
     this.#passed = loss.to;
-    consumer.lostPlace(loss);
-    const data = { messageId: messageIds.subscriptionLostPlace, subscription: this.name, ...loss };
-    log
-      .append(
-        { type: 'subscriptionLostPlace', timeMs: Math.trunc(clock.wallMs()), data },
-        { documents: [this.document()] },
-      )
-      .catch((error: unknown) => warn(`the lost place of subscription ${this.name} was not told`, error));
+    this.#attempts.forgetLost(loss);
+    session.consumer.lostPlace(loss);
+    tellLoss(this.#ports, this.name, loss, this.document());
     this.#changed(true);
     return true;
   }
 
+  /** The consumer answered nothing for too long: what it holds up was not taken, and another one may try. */
+  #fellSilent(timeoutMs: number): void {
+    const session = this.#session;
+    const item = this.#window.sentFirst;
+    if (session === null || item === undefined) return;
+    const { seq } = item.event;
+    const reason = `no acknowledgement within ${timeoutMs / 1_000} s`;
+    this.#ports.warn(`the consumer of subscription ${this.name} is cut off`, `event ${seq}: ${reason}`);
+    if (this.#attempts.failed(seq) === 'last') void this.#setAside(item, reason);
+    session.consumer.end(`event ${seq}: ${reason}`);
+    this.#leave(session.consumer);
+    this.#changed(true);
+  }
+
   #moved(soon: boolean): void {
     this.#changed(soon);
-    this.#makeRoom?.();
+    this.#reader?.makeRoom();
     this.#pump();
   }
 
@@ -349,7 +364,9 @@ export class Subscription {
         if (item.isReplay) continue;
         break;
       }
-      item.state = 'sent';
+      if (item.sentAs > 0 || this.#attempts.failures(seq) > 0) this.#redeliveries += 1;
+      this.#window.markSent(item);
+      this.#watch.sent();
       session.consumer.deliver(item.event, this.#attempts.failures(seq) + 1);
     }
     if (soonestMs < Number.POSITIVE_INFINITY) {
@@ -357,33 +374,26 @@ export class Subscription {
     }
   }
 
+  /** Tried until it is durable, or until the consumer has left: then the event is read again. Never rejects. */
   async #setAside(item: WindowItem, reason: string): Promise<void> {
-    const { event } = item;
+    const { seq } = item.event;
     const window = this.#window;
+    const { clock, warn } = this.#ports;
     item.state = 'settingAside';
-    try {
-      await this.deadLetters.add(event, this.#attempts.failures(event.seq), reason);
-      this.#attempts.forget(event.seq);
-      window.remove(item);
-    } catch (error) {
-      this.#ports.warn(`event ${event.seq} could not be set aside; it is delivered again`, error);
-      item.state = 'queued';
+    for (;;) {
+      try {
+        await this.deadLetters.add(item.event, this.#attempts.failures(seq), reason);
+        break;
+      } catch (error) {
+        warn(`event ${seq} could not be set aside; that is tried again`, error);
+      }
+      if (window === this.#window) await clock.sleep(subscriptionReadRetryMs);
+      if (window !== this.#window) return;
     }
+    this.#attempts.forget(seq);
+    window.remove(item);
+    // The next consumer's, read before this was over.
+    this.#window.removeQueued(seq);
     this.#moved(true);
-  }
-
-  async #oldestMs(): Promise<number | null> {
-    const { clock, log } = this.#ports;
-    const { oldestSeq, lastSeq } = log.state();
-    const after = Math.max(this.cursor, oldestSeq - 1);
-    if (after >= lastSeq) return null;
-    let { oldest } = this.#window;
-    try {
-      oldest ??= (await log.read({ after, limit: 1 })).events[0];
-    } catch {
-      // Retention overtook the question.
-      return null;
-    }
-    return oldest === undefined ? null : Math.max(0, clock.wallMs() - Date.parse(oldest.time));
   }
 }

@@ -7,23 +7,19 @@ import { loadDeadLetters } from './dead-letters.ts';
 import { checkSubscriptionName, checkSubscriptionRequest } from './subscription-request.ts';
 import {
   type StoredSubscription,
-  Subscription,
+  type SubscriptionCount,
   type SubscriptionPorts,
   subscriptionKind,
-} from './subscription.ts';
-
-/** How one stands, for metrics. */
-export interface SubscriptionCount {
-  readonly name: string;
-  readonly lag: number;
-  readonly deadLetters: number;
-}
+} from './subscription-record.ts';
+import { Subscription } from './subscription.ts';
 
 /** See the head of this file. */
 export class Subscriptions {
   readonly #ports: SubscriptionPorts;
   readonly #subscriptions = new Map<string, Subscription>();
   readonly #moved = new Set<Subscription>();
+  /** Being deleted. */
+  readonly #leaving = new Set<Subscription>();
   #timer: { readonly timer: Timer; readonly dueMs: number } | null = null;
   #writing: Promise<void> | null = null;
   #closed = false;
@@ -48,11 +44,7 @@ export class Subscriptions {
   }
 
   counts(): SubscriptionCount[] {
-    return [...this.#subscriptions.values()].map(({ name, lag, deadLetters }) => ({
-      name,
-      lag,
-      deadLetters: deadLetters.size,
-    }));
+    return [...this.#subscriptions.values()].map((subscription) => subscription.count());
   }
 
   /** Errors: VMPULSE_E_NOT_FOUND. */
@@ -75,9 +67,14 @@ export class Subscriptions {
     const { definition, from } = checkSubscriptionRequest(request);
     const known = this.#subscriptions.get(checkSubscriptionName(name));
     this.#requireOpen();
+    if (known !== undefined && this.#leaving.has(known)) {
+      throw new VmError('VMPULSE_E_NOT_FOUND', `'${name}' is being deleted; make it when that is done.`);
+    }
     if (known !== undefined) {
       await this.#durable(store.putDocuments([known.document(definition)]));
       known.redefine(definition);
+      // A cursor written meanwhile brought the former definition with it.
+      this.#changed(known, true);
       return known.info();
     }
     if (this.#subscriptions.size >= maxSubscriptions) {
@@ -101,12 +98,22 @@ export class Subscriptions {
   async delete(name: string): Promise<void> {
     const found = this.find(name);
     this.#requireOpen();
+    // From here on nothing of it is written: it would come after the removal, and bring it back at the next start.
+    this.#leaving.add(found);
     const removal: StoredDocument[] = [
       { kind: subscriptionKind, key: name, value: null },
-      ...found.deadLetters.removal(),
+      ...found.deadLetters.retire(),
     ];
-    await this.#durable(this.#ports.store.putDocuments(removal));
+    try {
+      await this.#durable(this.#ports.store.putDocuments(removal));
+    } catch (error) {
+      found.deadLetters.restore();
+      this.#leaving.delete(found);
+      this.#changed(found, true);
+      throw error;
+    }
     this.#subscriptions.delete(name);
+    this.#leaving.delete(found);
     this.#moved.delete(found);
     found.close('the subscription was deleted');
   }
@@ -150,7 +157,8 @@ export class Subscriptions {
   }
 
   #changed(subscription: Subscription, soon: boolean): void {
-    if (this.#subscriptions.get(subscription.name) !== subscription) return;
+    if (this.#subscriptions.get(subscription.name) !== subscription || this.#leaving.has(subscription))
+      return;
     this.#moved.add(subscription);
     this.#writeWithin(soon ? cursorSaveMs : passedCursorSaveMs);
   }
@@ -173,9 +181,9 @@ export class Subscriptions {
 
   /** One transaction for all that moved. Never rejects. */
   async #write(): Promise<void> {
-    const moved = [...this.#moved];
-    if (moved.length === 0) return;
+    const moved = [...this.#moved].filter((subscription) => !this.#leaving.has(subscription));
     this.#moved.clear();
+    if (moved.length === 0) return;
     try {
       await this.#ports.store.putDocuments(moved.map((subscription) => subscription.document()));
     } catch (error) {

@@ -10,11 +10,14 @@ export interface WindowItem {
   /** A dead letter, delivered once more: acknowledged by itself. */
   readonly isReplay: boolean;
   state: 'queued' | 'sent' | 'settingAside';
+  /** Counts what is sent, so that it is known what came after what; 0: not sent yet. */
+  sentAs: number;
 }
 
 /** Bounded by whoever adds. */
 export class DeliveryWindow {
   #items: WindowItem[] = [];
+  #sends = 0;
 
   /** Without replays: those are bounded by the dead letters there are. */
   get size(): number {
@@ -36,8 +39,17 @@ export class DeliveryWindow {
     return this.#items.find(({ isReplay }) => !isReplay)?.event;
   }
 
+  /** The one that waits longest for an answer: a consumer answers in the order they were sent. */
+  get sentFirst(): WindowItem | undefined {
+    let first: WindowItem | undefined;
+    for (const item of this.#items) {
+      if (item.state === 'sent' && (first === undefined || item.sentAs < first.sentAs)) first = item;
+    }
+    return first;
+  }
+
   add(event: VmEvent): void {
-    this.#items.push({ event, isReplay: false, state: 'queued' });
+    this.#items.push({ event, isReplay: false, state: 'queued', sentAs: 0 });
   }
 
   /** One that is there already stays as it is. */
@@ -48,7 +60,15 @@ export class DeliveryWindow {
       event,
       isReplay: true,
       state: 'queued',
+      sentAs: 0,
     });
+  }
+
+  /** It is about to be sent. */
+  markSent(item: WindowItem): void {
+    this.#sends += 1;
+    item.state = 'sent';
+    item.sentAs = this.#sends;
   }
 
   /** The one that was sent under this number and is not done with. */
@@ -72,15 +92,20 @@ export class DeliveryWindow {
     return [...taken];
   }
 
-  /** `item` and all that was sent after it is to be sent again. */
+  /** `item` and all that was sent after it, replays among them, is to be sent again: the consumer threw it away. */
   rewind(item: WindowItem): void {
-    for (const one of this.#items.slice(this.#items.indexOf(item))) {
-      if (one.state === 'sent') one.state = 'queued';
+    for (const one of this.#items) {
+      if (one.state === 'sent' && one.sentAs >= item.sentAs) one.state = 'queued';
     }
   }
 
   remove(item: WindowItem): void {
     this.#items = this.#items.filter((one) => one !== item);
+  }
+
+  /** Takes out what waits to be sent under this number. */
+  removeQueued(seq: number): void {
+    this.#items = this.#items.filter(({ event, state }) => event.seq !== seq || state !== 'queued');
   }
 
   /** Takes a replay out, whatever its state. */

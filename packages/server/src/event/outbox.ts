@@ -31,6 +31,8 @@ export interface StreamOptions {
   readonly signal?: AbortSignal;
   /** Most events given at once, and held; default and at most 1,000. */
   readonly maxBuffered?: number;
+  /** Told how far the stream has come each time a filter let nothing of a page through. */
+  readonly onPassed?: (seq: number) => void;
 }
 
 /** How far a stream has come. */
@@ -61,6 +63,7 @@ class LogStream implements EventStream {
   readonly #limit: number;
   readonly #signal: AbortSignal | undefined;
   readonly #stopListening: () => void;
+  readonly #onPassed: ((seq: number) => void) | undefined;
   readonly #end = (): void => this.close();
   /** Newest seq known to be committed. */
   #known: number;
@@ -78,6 +81,7 @@ class LogStream implements EventStream {
     this.#filter = options.filter ?? {};
     this.#limit = Math.max(1, Math.min(options.maxBuffered ?? maxEventPage, maxEventPage));
     this.#signal = options.signal;
+    this.#onPassed = options.onPassed;
     this.#cursor = options.after;
     // Listening comes before looking: see cutover.
     this.#stopListening = log.onCommit((lastSeq) => this.#committed(lastSeq));
@@ -148,6 +152,7 @@ class LogStream implements EventStream {
     const events = slice.events.filter((event) => event.seq > after);
     this.#cursor = Math.max(after, slice.next);
     if (this.#phase === 'backfill' && this.#cursor >= this.#backfillEnd) this.#phase = 'cutover';
+    if (events.length === 0) this.#onPassed?.(this.#cursor);
     return events;
   }
 

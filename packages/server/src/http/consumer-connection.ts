@@ -6,7 +6,12 @@ import type { ServerResponse } from 'node:http';
 import type { SubscriptionLease, SubscriptionLoss, SubscriptionRewind, VmEvent } from '@vmpulse/wire';
 import type { Clock, Timer } from '../clock.ts';
 import type { Consumer } from '../delivery/consumer.ts';
-import { streamHeartbeatMs, streamRetryMs, streamStallTimeoutMs } from '../limits.ts';
+import {
+  maxConsumerBacklogBytes,
+  streamHeartbeatMs,
+  streamRetryMs,
+  streamStallTimeoutMs,
+} from '../limits.ts';
 import { type FrameCache, commentFrame } from './event-frame.ts';
 import type { Metrics } from './metrics.ts';
 
@@ -36,6 +41,7 @@ export class ConsumerConnection implements Consumer {
     // A connection that broke says so by `close` too; without a listener its error would end the service.
     response.on('error', () => response.destroy());
     response.on('drain', () => {
+      if (response.writableEnded) return;
       this.#stall?.cancel();
       this.#stall = undefined;
     });
@@ -74,6 +80,8 @@ export class ConsumerConnection implements Consumer {
     }
     this.#write(commentFrame(remark));
     this.#response.end();
+    // One that hangs takes not even the end.
+    this.#stall ??= this.#cutLater();
   }
 
   #message(name: string, data: object): void {
@@ -92,11 +100,20 @@ export class ConsumerConnection implements Consumer {
   #write(frame: Buffer): void {
     const response = this.#response;
     if (response.destroyed || response.writableEnded) return;
-    if (response.write(frame) || this.#stall !== undefined) return;
-    const { clock, metrics } = this.#surroundings;
-    this.#stall = clock.setTimer(() => {
-      metrics.slowReaderCut();
+    if (response.writableLength > maxConsumerBacklogBytes) {
+      this.#surroundings.metrics.slowReaderCut();
       response.destroy();
+      return;
+    }
+    if (response.write(frame)) return;
+    this.#stall ??= this.#cutLater();
+  }
+
+  #cutLater(): Timer {
+    const { clock, metrics } = this.#surroundings;
+    return clock.setTimer(() => {
+      metrics.slowReaderCut();
+      this.#response.destroy();
     }, streamStallTimeoutMs);
   }
 }

@@ -1,6 +1,7 @@
 import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { request } from 'node:https';
-import { type Server, createServer } from 'node:net';
+import { type Server, connect, createServer } from 'node:net';
+import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -16,6 +17,18 @@ async function listening(server: Server, path: string): Promise<void> {
     server.listen(path, resolve);
   });
 }
+
+it('stops at once, though a client keeps a connection on which it has asked nothing yet', async () => {
+  const http = await startHttp();
+  const spare = connect(http.port, '127.0.0.1');
+  await once(spare, 'connect');
+  const ended = once(spare.resume(), 'close');
+  expect((await ask(http, 'GET', '/v1/server')).status).toBe(200);
+  const beganMs = performance.now();
+  await http.server.close();
+  await ended;
+  expect(performance.now() - beganMs).toBeLessThan(1_500);
+});
 
 describe('listening', () => {
   let directory: string;

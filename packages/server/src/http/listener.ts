@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { type RequestListener, type Server, type ServerOptions, createServer } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
-import { type AddressInfo, isIPv4 } from 'node:net';
+import { type AddressInfo, type Socket, isIPv4 } from 'node:net';
 import { VmError } from '@vmpulse/wire';
 import type { Clock } from '../clock.ts';
 import { type Transport, noteTransport } from './authentication.ts';
@@ -101,6 +101,9 @@ export class Listeners {
   readonly #handler: RequestListener;
   readonly #onError: (error: Error) => void;
   readonly #servers: Server[] = [];
+  /** Connections, and how many requests of each are under way. */
+  readonly #connections = new Map<Socket, number>();
+  #closing = false;
   #address: ListenAddress = { url: null, host: null, port: null, socketPath: null };
 
   /** `onError` hears of what goes wrong while listening (accept fails); nothing ends by it. */
@@ -150,7 +153,7 @@ export class Listeners {
         resolve();
       });
     });
-    this.#servers.push(server);
+    this.#keep(server, tls === undefined ? 'connection' : 'secureConnection');
     const bound = (server.address() as AddressInfo).port;
     const url = `${tls === undefined ? 'http' : 'https'}://${inUrl(host)}:${bound}`;
     this.#address = { ...this.#address, url, host, port: bound };
@@ -170,20 +173,39 @@ export class Listeners {
     const handler = this.#from({ kind: 'unix', hostNames: null });
     const server = withBounds(createServer(serverOptions, handler), this.#onError);
     await listenOnUnixSocket(server, path, this.#clock);
-    this.#servers.push(server);
+    this.#keep(server, 'connection');
     this.#address = { ...this.#address, socketPath: path };
+  }
+
+  #keep(server: Server, connected: 'connection' | 'secureConnection'): void {
+    this.#servers.push(server);
+    server.on(connected, (socket: Socket) => {
+      this.#connections.set(socket, 0);
+      socket.once('close', () => this.#connections.delete(socket));
+    });
   }
 
   #from(transport: Transport): RequestListener {
     return (request, response) => {
-      noteTransport(request.socket, transport);
+      const { socket } = request;
+      noteTransport(socket, transport);
+      this.#connections.set(socket, (this.#connections.get(socket) ?? 0) + 1);
+      response.once('close', () => this.#answered(socket));
       this.#handler(request, response);
     };
+  }
+
+  #answered(socket: Socket): void {
+    const left = (this.#connections.get(socket) ?? 1) - 1;
+    if (!socket.destroyed) this.#connections.set(socket, left);
+    // What was written still goes out.
+    if (this.#closing && left === 0) socket.destroySoon();
   }
 
   /** Takes no more connections, lets requests under way end within `withinMs`, then cuts what is left. */
   async close(withinMs: number): Promise<void> {
     const servers = this.#servers.splice(0);
+    this.#closing = true;
     const closed = servers.map(
       async (server) =>
         new Promise<void>((resolve) => {
@@ -191,6 +213,8 @@ export class Listeners {
           server.closeIdleConnections();
         }),
     );
+    // Browsers and HTTP clients keep one open that they have asked nothing on yet; Node does not take it for idle.
+    for (const [socket, requests] of this.#connections) if (requests === 0) socket.destroy();
     const timer = this.#clock.setTimer(() => {
       for (const server of servers) server.closeAllConnections();
     }, withinMs);

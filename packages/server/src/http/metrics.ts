@@ -13,7 +13,7 @@ import {
   vmStates,
 } from '@vmpulse/wire';
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
-import type { SubscriptionCount } from '../delivery/subscriptions.ts';
+import type { SubscriptionCount } from '../delivery/subscription-record.ts';
 import type { EventLogState } from '../event/log.ts';
 import type { DiskSpaceCount } from '../vm/disk-space.ts';
 import { HookMetrics, type HookSources } from './hook-metrics.ts';
@@ -156,6 +156,17 @@ export class Metrics {
       return lagMs === undefined ? undefined : lagMs / 1_000;
     });
     this.#perSubscription('lag', 'Events after the cursor of a subscription.', ({ lag }) => lag);
+    this.#perSubscription(
+      'oldest_unacknowledged_seconds',
+      'Age of the oldest event that is wanted and not acknowledged; 0 where there is none.',
+      ({ oldestMs }) => oldestMs / 1_000,
+    );
+    this.#perSubscription('in_flight', 'Events sent and not acknowledged.', ({ inFlight }) => inFlight);
+    this.#perSubscription(
+      'redeliveries',
+      'Deliveries after the first of an event, since the service started.',
+      ({ redeliveries }) => redeliveries,
+    );
     this.#perSubscription('dead_letters', 'Events set aside.', ({ deadLetters }) => deadLetters);
     this.#diskSpace();
     const ofLog = (name: string, help: string, read: (state: EventLogState) => number): void => {

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { BriskClock } from '../../../../test/support/brisk-clock.ts';
 import {
   type Answer,
   type HttpFixture,
@@ -61,20 +62,23 @@ describe('subscriptions over HTTP', () => {
       machines: ['web-1'],
       verdicts: null,
       maxAttempts: 3,
+      ackTimeoutMs: 60_000,
       state: 'waiting',
       standby: 0,
       cursor: 2,
       lag: 0,
       inFlight: 0,
+      redeliveries: 0,
       deadLetters: 0,
       oldestUnacknowledgedMs: null,
       createdAt: made.json['createdAt'],
     });
+    const changed = await put({ from: 1, ackTimeoutMs: null });
     await tell(1);
-    const changed = await put({ from: 1 });
-    expect(changed.json).toMatchObject({ types: null, cursor: 2, lag: 1, maxAttempts: 10 });
-    expect(changed.json['oldestUnacknowledgedMs']).toBeGreaterThan(0);
-    expect((await get()).json).toMatchObject({ name: 'pager', lag: 1 });
+    expect(changed.json).toMatchObject({ types: null, cursor: 2, maxAttempts: 10, ackTimeoutMs: null });
+    const { json } = await get();
+    expect(json).toMatchObject({ name: 'pager', lag: 1 });
+    expect(json['oldestUnacknowledgedMs']).toBeGreaterThan(0);
     expect((await ask(http, 'GET', '/v1/subscriptions')).json).toMatchObject({
       subscriptions: [{ name: 'pager' }],
     });
@@ -99,6 +103,9 @@ describe('subscriptions over HTTP', () => {
     [{ verdicts: ['dead'] }, '/verdicts'],
     [{ maxAttempts: 0 }, '/maxAttempts'],
     [{ maxAttempts: 1_001 }, '/maxAttempts'],
+    [{ ackTimeoutMs: 999 }, '/ackTimeoutMs'],
+    [{ ackTimeoutMs: 3_600_001 }, '/ackTimeoutMs'],
+    [{ ackTimeoutMs: 0 }, '/ackTimeoutMs'],
     [{ from: 'then' }, '/from'],
     [{ from: -1 }, '/from'],
     [{ from: 99 }, '/from'],
@@ -130,6 +137,22 @@ describe('subscriptions over HTTP', () => {
     await second.until(() => ids(second).length === 1);
     expect(ids(second)).toEqual([3]);
     expect(second.events().at(-1)).toMatchObject({ seq: 3 });
+  });
+
+  it('cut off a consumer that reads on and answers nothing, and serve the one that waits', async () => {
+    await http.server.close();
+    http = await startHttp({ clock: new BriskClock() });
+    await put({ ackTimeoutMs: 1_000 });
+    const hung = await take();
+    await message(hung, 'lease');
+    const next = await take();
+    await tell(1);
+    await message(next, 'lease');
+    expect(hung.blocks.at(-1)).toEqual({ '': 'event 1: no acknowledgement within 1 s' });
+    await next.until(() => ids(next).length === 1);
+    expect(next.blocks.some((block) => block[''] === 'attempt 2')).toBe(true);
+    await hung.until(() => hung.ended).catch(() => undefined);
+    expect((await get()).json).toMatchObject({ state: 'served', standby: 0 });
   });
 
   it('set aside what is never taken, and replay and drop it', async () => {
@@ -180,6 +203,19 @@ describe('subscriptions over HTTP', () => {
     const metrics = await http.metrics.text();
     expect(metrics).toContain('vmpulse_subscription_lag{subscription="pager"} 4');
     expect(metrics).toContain('vmpulse_subscription_dead_letters{subscription="pager"} 0');
+    expect(
+      Number(/_oldest_unacknowledged_seconds\{subscription="pager"\} (\S+)/u.exec(metrics)?.[1]),
+    ).toBeGreaterThan(0);
+    const reader = await take();
+    const { lease } = await message(reader, 'lease');
+    await reader.until(() => ids(reader).length === 4);
+    await post('ack', { seq: 2, lease });
+    await post('nack', { seq: 4, lease });
+    await reader.until(() => ids(reader).length === 5);
+    const later = await http.metrics.text();
+    expect(later).toContain('vmpulse_subscription_in_flight{subscription="pager"} 2');
+    expect(later).toContain('vmpulse_subscription_redeliveries{subscription="pager"} 1');
+    expect(later).toContain('vmpulse_subscription_lag{subscription="pager"} 2');
     await ask(http, 'DELETE', path);
     expect(await http.metrics.text()).not.toContain('subscription="pager"');
   });

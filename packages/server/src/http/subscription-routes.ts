@@ -212,8 +212,9 @@ const takeSchema = {
   description:
     'Server-sent events. One consumer at a time is served: its stream says `lease`, with which it acknowledges; ' +
     'others wait, and take over when it leaves. Events follow from the cursor on, at least once, in order; only so ' +
-    'many are in flight unacknowledged. After a nack `rewind` says that what was sent from that event on is sent ' +
-    'again. `lostPlace` says that events were missed, because they are no longer kept.',
+    'many are in flight unacknowledged. A consumer that answers nothing for `ackTimeoutMs` is cut off. After a ' +
+    'nack `rewind` says that what was sent from that event on is sent again. ' +
+    '`lostPlace` says that events were missed, because they are no longer kept.',
   params: named,
   response: {
     200: { description: 'A stream.', content: { 'text/event-stream': { schema: { type: 'string' } } } },
