@@ -296,6 +296,8 @@ export const scriptUserTimeoutMs: number = 5_000;
 export const maxRecoveryBackoffMs: number = 3_600_000;
 /** A recovery that is held back is looked at again after this, ms; what holds it back is no event in every case. */
 export const recoveryRecheckMs: number = 2_000;
+/** A new service listens to a guest for so long, and two intervals, before it acts on what an earlier one told, ms. */
+export const recoveryGraceMs: number = 10_000;
 /** Attempts kept of one machine: more than any window may count. */
 export const maxRecoveryHistory = 100;
 /** Stops within this of each other are counted together by the fleet brake, ms. */

@@ -35,6 +35,8 @@ export class RecoveryBook {
   serverDefault: CompleteRecoveryDefault = completeRecoveryDefault({ action: 'none' });
   readonly #ports: BookPorts;
   readonly #offsetMs: number;
+  /** Changed since it was last stored: a place that is stored without them would have their events forgotten. */
+  readonly #unstored = new Set<string>();
 
   constructor(ports: BookPorts) {
     this.#ports = ports;
@@ -76,25 +78,25 @@ export class RecoveryBook {
       timeMs: Math.trunc(clock.wallMs()),
       data: { messageId: messageIds[type], ...data },
     } as unknown as EventDraft;
-    return log.append(draft, { documents: [this.#document(record), this.#placeDocument()] });
+    return this.#stored((documents) => log.append(draft, { documents }));
   }
 
   /** Changes what is known, until the next write. */
   set(record: RecoveryRecord): void {
     const attempts = record.attempts.slice(-maxRecoveryHistory);
     this.records.set(record.vm.id, { ...record, attempts });
+    this.#unstored.add(record.vm.id);
   }
 
   /** Stores what is known of a machine. */
   async store(vmId: string): Promise<void> {
-    const record = this.records.get(vmId);
-    const document = record === undefined ? removed(vmId) : this.#document(record);
-    await this.#ports.store.putDocuments([document, this.#placeDocument()]);
+    this.#unstored.add(vmId);
+    await this.storePlace();
   }
 
-  /** Stores the place in the log. */
+  /** Stores the place in the log, and with it all that events up to there changed. */
   async storePlace(): Promise<void> {
-    await this.#ports.store.putDocuments([this.#placeDocument()]);
+    await this.#stored((documents) => this.#ports.store.putDocuments(documents));
   }
 
   /** Errors: VM_E_PREF_ILLEGAL_VALUE. */
@@ -103,6 +105,22 @@ export class RecoveryBook {
     await this.#ports.store.putDocuments([{ kind: defaultKind, key: 'default', value }]);
     this.serverDefault = value;
     return value;
+  }
+
+  /** What cannot be written now is written with what comes next. */
+  async #stored<T>(write: (documents: StoredDocument[]) => Promise<T>): Promise<T> {
+    const changed = [...this.#unstored];
+    this.#unstored.clear();
+    const documents = changed.map((vmId) => {
+      const record = this.records.get(vmId);
+      return record === undefined ? removed(vmId) : this.#document(record);
+    });
+    try {
+      return await write([...documents, this.#placeDocument()]);
+    } catch (error) {
+      for (const vmId of changed) this.#unstored.add(vmId);
+      throw error;
+    }
   }
 
   #document(record: RecoveryRecord): StoredDocument {

@@ -8,6 +8,7 @@ import {
 } from '@vmpulse/wire';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { ServedMachines } from '../../../../test/support/served-machines.ts';
+import type { EventLog } from '../event/log.ts';
 import { Recovery, type RecoveryPorts } from './execute.ts';
 
 let served: ServedMachines;
@@ -261,6 +262,15 @@ describe('what cancels a plan', () => {
   });
 });
 
+it('an operator who turns it off while recovery starts it has the last word', async () => {
+  const id = await running({ action: 'restart', backoffMs: 1_000 });
+  served.hypervisor.script.startDelayMs = 2_000;
+  await stop(id);
+  await served.run(id, 'turnOff');
+  await served.clock.advanceAsync(120_000);
+  expect([served.state(id), (await told()).at(-1)]).toEqual(['turnedOff', 'start failed']);
+});
+
 describe('held back', () => {
   it('once for each reason, and gone on with once it is over', async () => {
     const id = await running({ action: 'reset' });
@@ -296,6 +306,37 @@ describe('held back', () => {
   });
 });
 
+/** The log, with something that happens while a reset is told as begun. */
+function logWith(happen: () => unknown): EventLog {
+  const { log } = served;
+  const append = ((draft, effect) => {
+    if (JSON.stringify(draft.data).includes('"step":"reset","phase":"begun"')) happen();
+    return log.append(draft, effect);
+  }) as EventLog['append'];
+  return { ...log, append };
+}
+
+describe('looked at again right before the step', () => {
+  const work = { seconds: 60, reason: 'work' };
+  it.each<[string, (id: string) => unknown, (id: string) => unknown]>([
+    ['busy', (id) => (served.watch(id).verdict = 'busy'), (id) => (served.watch(id).verdict = 'hung')],
+    ['hold', (id) => served.server.holds.hold(id, work), (id) => served.server.holds.release(id)],
+  ])('it is withdrawn under %s, and done once that is over', async (why, begin, end) => {
+    let happen = (): unknown => null;
+    served.kill();
+    await serve({ log: logWith(() => happen()) });
+    const id = await running({ action: 'staged', attempts: 1 });
+    happen = () => begin(id);
+    await stop(id);
+    happen = () => null;
+    const withdrawn = ['Planned', 'reset begun', 'reset failed', `HeldBack ${why}`];
+    expect([await told(), resets(id), recovery.info(id).history]).toEqual([withdrawn, 0, []]);
+    await end(id);
+    await served.clock.advanceAsync(5_000);
+    expect([await told(), resets(id)]).toEqual([[...withdrawn, 'reset begun', 'reset done'], 1]);
+  });
+});
+
 describe('after kill -9', () => {
   it('a stop that was told and not looked at yet is recovered', async () => {
     const id = await running({ action: 'reset' });
@@ -304,7 +345,7 @@ describe('after kill -9', () => {
     expect(await told()).toEqual([]);
     await restart();
     served.watch(id).verdict = 'hung';
-    await served.clock.advanceAsync(5_000);
+    await served.clock.advanceAsync(15_000);
     expect(await told()).toEqual(['Planned', 'reset begun', 'reset done']);
   });
 
@@ -316,7 +357,7 @@ describe('after kill -9', () => {
     expect([await told(), resets(id)]).toEqual([['Planned', 'reset begun'], 0]);
     await restart();
     served.watch(id).verdict = 'hung';
-    await served.clock.advanceAsync(5_000);
+    await served.clock.advanceAsync(15_000);
     expect([await told(), resets(id)]).toEqual([['Planned', 'reset begun', 'reset done'], 1]);
     await resume(id);
     // Cut off in the middle of it: QEMU may have been told.
@@ -327,12 +368,23 @@ describe('after kill -9', () => {
     expect(await told(seq)).toEqual(['Planned', 'reset begun']);
     await restart();
     served.watch(id).verdict = 'booting';
-    await served.clock.advanceAsync(5_000);
+    await served.clock.advanceAsync(15_000);
     expect([await told(seq), resets(id)]).toEqual([['Planned', 'reset begun', 'reset done'], 0]);
     await resume(id);
     await restart();
     await settle();
     expect(await told(seq)).toEqual(['Planned', 'reset begun', 'reset done', 'Succeeded']);
+  });
+
+  it('one whose heartbeat comes back to the new service is left alone', async () => {
+    const id = await running({ action: 'reset', settleMs: 1_000, backoffMs: 1_000 });
+    await stop(id);
+    await restart();
+    served.watch(id).verdict = 'hung';
+    await served.clock.advanceAsync(9_000);
+    await resume(id);
+    await served.clock.advanceAsync(60_000);
+    expect([(await told()).at(-1), resets(id)]).toEqual(['Succeeded', 0]);
   });
 
   it('between turning off and starting it is started', async () => {

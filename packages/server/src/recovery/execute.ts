@@ -22,9 +22,9 @@ import type { Logger } from '../vm/ports.ts';
 import { recoveryPolicy } from '../vm/recovery-policy.ts';
 import type { RecoveryService } from '../vm/recovery-service.ts';
 import { type BookPorts, RecoveryBook } from './book.ts';
-import { isMass, isRecovering, planInput, recoveryInfo } from './look.ts';
-import { type Decision, disturbs, foreseenSteps, planRecovery } from './plan.ts';
-import { type Incident, type RecoveryRecord, emptyRecord, endAttempt, fold } from './record.ts';
+import { heardByMs, isMass, isRecovering, planInput, recoveryInfo } from './look.ts';
+import { type Decision, foreseenSteps, planRecovery } from './plan.ts';
+import { type Incident, type RecoveryRecord, emptyRecord, endAttempt, fold, rearmed } from './record.ts';
 import { StepRunner } from './step-runner.ts';
 import type { StepPorts } from './step.ts';
 
@@ -51,6 +51,8 @@ export class Recovery implements RecoveryService {
   /** Wall times of the stops of the last while. */
   #stopsMs: number[] = [];
   #caughtUp = false;
+  /** When this service began, and the last event of those before it. */
+  #since = { ms: 0, seq: 0 };
   #unstored = 0;
   #reading: Promise<void> = Promise.resolve();
 
@@ -70,6 +72,7 @@ export class Recovery implements RecoveryService {
 
   /** Reads the log from where it was left, and acts once it has caught up. */
   start(): void {
+    this.#since = { ms: this.#book.nowMs(), seq: this.#ports.log.state().lastSeq };
     this.#reading = this.#read();
   }
 
@@ -107,11 +110,7 @@ export class Recovery implements RecoveryService {
     const { id } = this.#ports.machines.get(vm);
     const record = this.#book.records.get(id);
     if (record !== undefined) {
-      const { incident } = record;
-      const under = incident?.last?.outcome === 'begun' ? incident.last : null;
-      const kept = incident?.taken.filter((step) => !disturbs(step)) ?? [];
-      const fresh = incident && { ...incident, taken: kept, told: [], last: under };
-      this.#book.set({ ...record, gaveUp: null, attempts: [], incident: fresh });
+      this.#book.set(rearmed(record));
       await this.#book.store(id);
       this.#turn(id);
     }
@@ -297,10 +296,12 @@ export class Recovery implements RecoveryService {
     if (record === undefined || record.incident === null || vm === null) return;
     const policy = this.#policy(vm);
     const { incident } = record;
+    const isOld = incident.stoppedSeq <= this.#since.seq;
+    const unheardMs = isOld ? heardByMs(vm, this.#since.ms) - this.#book.nowMs() : 0;
+    if (unheardMs > 0) return this.#turnIn(vmId, unheardMs);
     if (incident.last?.outcome === 'begun') {
       const goOn = await this.#steps.resume(vmId, incident.last);
-      this.#turnIn(vmId, goOn ? 0 : recoveryRecheckMs);
-      return;
+      return this.#turnIn(vmId, goOn ? 0 : recoveryRecheckMs);
     }
     if (!incident.planned && policy.action !== 'none') {
       await this.#tellPlan(record, incident, vm, policy);

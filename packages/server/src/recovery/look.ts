@@ -1,6 +1,6 @@
 /** Puts together what a plan rests on, and how a recovery stands for people: pure functions of record and machine. */
 import type { RecoveryInfo, RecoveryPolicy, RecoveryState, RecoveryStepName, VmInfo } from '@vmpulse/wire';
-import { fleetWindowMs } from '../limits.ts';
+import { fleetWindowMs, recoveryGraceMs } from '../limits.ts';
 import { type Brake, type Decision, type LastStep, type PlanInput, disturbs } from './plan.ts';
 import type { Incident, RecoveryRecord, StepRecord } from './record.ts';
 
@@ -12,6 +12,11 @@ export function isMass(incident: Incident, stopsMs: readonly number[], atOnce: n
   if (incident.correlated) return true;
   const near = stopsMs.filter((atMs) => Math.abs(atMs - incident.stoppedMs) <= fleetWindowMs);
   return near.length >= Math.max(2, atOnce);
+}
+
+/** Until when it must be listened to: it may have come back while no service ran, and its next tick says so. */
+export function heardByMs({ state, guest }: VmInfo, startedMs: number): number {
+  return state === 'turnedOff' ? startedMs : startedMs + recoveryGraceMs + 2 * (guest.intervalMs ?? 0);
 }
 
 /** A step of it is under way, or its heartbeat is awaited. */

@@ -103,6 +103,8 @@ export function planRecovery(input: PlanInput): Decision {
   }
   const settleMs = settledMs(input);
   if (settleMs !== null && input.nowMs < settleMs) return { do: 'wait', untilMs: settleMs, why: 'settle' };
+  // It ticks, and that is told in a moment.
+  if (machine.verdict === 'alive') return holdBack(machine, true) ?? { do: 'nothing' };
   if (recent.length >= policy.attempts) return { do: 'giveUp', reason: 'attempts', attempts: recent.length };
   const step = nextStep(policy, stop.taken, isOff(machine));
   if (step === null) return { do: 'giveUp', reason: 'stages', attempts: recent.length };
@@ -175,6 +177,12 @@ function nextStep(
 
 function held(reason: HeldBackReason, detail: string): Decision {
   return { do: 'holdBack', reason, detail };
+}
+
+/** Why nothing may be done to it as it is, in a sentence; null where a step may. */
+export function forbids(guest: Pick<PlannedMachine, 'verdict' | 'hold'>, settled: boolean): string | null {
+  const decision = holdBack({ state: 'running', busy: false, bootWindowMs: 0, ...guest }, settled);
+  return decision?.do === 'holdBack' ? decision.detail : null;
 }
 
 function holdBack({ state, busy, verdict, hold }: PlannedMachine, settled: boolean): Decision | null {

@@ -92,6 +92,8 @@ export function fold(record: RecoveryRecord, event: VmEvent, times: FoldTimes): 
   if (isEvent(event, 'recoveryStep')) return same({ incident: ownStep(incident, event) });
   const type = eventTypeOf(event);
   if (type === 'heartbeatResumed' || type === 'heartbeatStarted') {
+    // The last of what is being turned off: it must still be started.
+    if (isTurnedOff(incident)) return same();
     const succeeded = wasTried(incident) ? incident : null;
     const attempts =
       succeeded === null ? withoutBegun(record.attempts) : endAttempt(record.attempts, 'succeeded');
@@ -106,13 +108,25 @@ export function fold(record: RecoveryRecord, event: VmEvent, times: FoldTimes): 
 function stateOf(record: RecoveryRecord, { seq, data }: VmEvent<'stateChanged'>): Partial<RecoveryRecord> {
   const { incident, gaveUp } = record;
   const { state } = data;
-  if (incident !== null && isOwn(incident, seq)) return { incident: seen(incident, state) };
+  // Recovery starts what it turned off only after it told that it is off.
+  const isForeign = incident?.last?.step === 'turnOff' && state === 'turningOn';
+  if (incident !== null && !isForeign && isOwn(incident, seq)) return { incident: seen(incident, state) };
   // Who starts or resets it, an operator, takes it over from here.
   if (state === 'turningOn' || state === 'restoring') {
     return gaveUp === null && incident === null ? {} : { incident: null, gaveUp: null, attempts: [] };
   }
   // Who turned it off, too; an exit is no turning off.
   return state === 'turnedOff' && incident?.verdict !== 'exited' ? { incident: null } : {};
+}
+
+/** As if nothing had been tried yet. What was not given up still has its time to come back. */
+export function rearmed(record: RecoveryRecord): RecoveryRecord {
+  const { incident, gaveUp } = record;
+  const ended = gaveUp !== null && incident?.last?.outcome !== 'begun';
+  const last = ended ? null : (incident?.last ?? null);
+  const taken = incident?.taken.filter((step) => !disturbs(step)) ?? [];
+  const fresh = incident && { ...incident, taken, told: [], last };
+  return { ...record, gaveUp: null, attempts: [], incident: fresh };
 }
 
 /** The outcome of the newest attempt. */
@@ -154,6 +168,11 @@ function stopped(
 function wasTried({ acted, last }: Incident): boolean {
   if (acted || last === null) return acted;
   return disturbs(last.step) && (last.outcome !== 'begun' || last.seen.length > 0);
+}
+
+/** It is off, or about to be, by recovery's own doing. */
+function isTurnedOff({ last }: Incident): boolean {
+  return last?.step === 'turnOff' && last.outcome !== 'failed' && last.seen.length > 0;
 }
 
 /** Without one that was told as begun, and cancelled before it was carried out. */

@@ -3,12 +3,15 @@ import { type ErrorInfo, VmError } from '@vmpulse/wire';
 import { gate } from '../vm/gate.ts';
 import { errorInfo } from '../vm/task.ts';
 import type { RecoveryBook } from './book.ts';
-import { type Decision, disturbs } from './plan.ts';
+import { type Decision, disturbs, forbids } from './plan.ts';
 import { type Incident, type RecoveryRecord, type StepRecord, endAttempt } from './record.ts';
 import { type StepPorts, carryOut, wasCarriedOut } from './step.ts';
 
 /** How a step went: `overtaken` by an operation of someone else; `cancelled` before it was carried out. */
 export type StepOutcome = 'done' | 'failed' | 'overtaken' | 'cancelled';
+
+/** Someone else's operation was there first, or cut in on this one. */
+const overtakings: ReadonlySet<string> = new Set(['VMPULSE_E_OPERATION_IN_PROGRESS', 'E_ABORT']);
 
 interface Ended {
   readonly outcome: 'done' | 'failed';
@@ -107,6 +110,11 @@ export class StepRunner {
     // The heartbeat came back, an operator acted, or the machine was deleted.
     if (this.#closing.aborted || record === undefined || incident === null) return 'cancelled';
     if (incident.stoppedSeq !== stoppedSeq || last?.outcome !== 'begun') return 'cancelled';
+    const forbidden = this.#forbidden(vmId, incident, last);
+    if (forbidden !== null) {
+      await this.#withdraw(record, incident, last, forbidden);
+      return 'cancelled';
+    }
     if (disturbs(last.step) && !last.dryRun)
       this.#book.set({ ...record, incident: { ...incident, acted: true } });
     let ended: Ended;
@@ -119,12 +127,42 @@ export class StepRunner {
     } catch (thrown) {
       const error = VmError.from(thrown);
       if (error.code === 'VM_E_VM_UNKNOWN' || error.code === 'VM_E_APP_SHUTTING_DOWN') return 'cancelled';
-      overtaken = error.code === 'VMPULSE_E_OPERATION_IN_PROGRESS';
+      overtaken = overtakings.has(error.code);
       ended = { outcome: 'failed', reason: 'the operation failed', error: errorInfo(error) };
     }
     if (this.#closing.aborted) return 'cancelled';
     await this.#end(vmId, stoppedSeq, ended, last);
     return overtaken ? 'overtaken' : ended.outcome;
+  }
+
+  /** What was decided a moment ago, or by a service before this one, must still hold. What is off by us is started. */
+  #forbidden(vmId: string, { taken }: Incident, { step, dryRun }: StepRecord): string | null {
+    if (dryRun || !disturbs(step) || (step === 'start' && taken.at(-2) === 'turnOff')) return null;
+    try {
+      const { state, guest } = this.#ports.machines.get(vmId);
+      const verdict = state === 'turnedOff' ? 'exited' : guest.verdict;
+      const hold = guest.hold?.reason ?? null;
+      return forbids({ verdict, hold }, taken.filter(disturbs).length > 1);
+    } catch {
+      // One that is gone is told so when the step is tried.
+      return null;
+    }
+  }
+
+  /** It is as if it had never begun. */
+  async #withdraw(
+    record: RecoveryRecord,
+    incident: Incident,
+    { step, attempt }: StepRecord,
+    why: string,
+  ): Promise<void> {
+    const { stoppedSeq } = incident;
+    const taken = incident.taken.slice(0, -1);
+    const firstStepMs = taken.some(disturbs) ? incident.firstStepMs : null;
+    const attempts = record.attempts.slice(0, -1);
+    const after = { ...record, attempts, incident: { ...incident, taken, firstStepMs, last: null } };
+    const reason = `not carried out: ${why}`;
+    await this.#book.tell(after, 'recoveryStep', { stoppedSeq, step, phase: 'failed', attempt, reason });
   }
 
   /** Tells how the step ended, also where the heartbeat came back meanwhile. */
