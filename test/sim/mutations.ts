@@ -296,7 +296,8 @@ export const mutations: readonly Mutation[] = [
         "const { seq } = await this.#book.tell({ ...record, attempts, incident: begun }, 'recoveryStep', data);\n" +
           '    await this.#readBack(record.vm.id, seq);\n    return this.#carryOut(record.vm.id, stoppedSeq);',
         "const telling = this.#book.tell({ ...record, attempts, incident: begun }, 'recoveryStep', data);" +
-          '    const outcome = await this.#carryOut(record.vm.id, stoppedSeq);\n    await telling;\n    return outcome;',
+          '    const outcome = await this.#carryOut(record.vm.id, stoppedSeq);\n' +
+          '    await telling;\n    return outcome;',
       ),
     ],
     trial: recovering(),
