@@ -1,4 +1,5 @@
 /** What must not fool the monitor: a guest that is late, loaded or kept from running, and additions that end. */
+import { takesSteps } from './recovery-known.ts';
 import type { FaultKind, Rule } from './rules.ts';
 import { passing, type Script, type Stage, steady } from './stage.ts';
 
@@ -164,6 +165,8 @@ export const disguises = {
   tickerStopped: async (stage) => {
     const { oracle, guest, world, random } = stage;
     const withAgent = guest.agentUp;
+    // To recovery it is a guest that hangs, as to every other witness.
+    if (!withAgent && takesSteps(guest.kind.recovery)) return;
     const episode = oracle.begin(guest, withAgent ? 'tickerStoppedAgent' : 'tickerStopped');
     guest.holdTicker();
     if (withAgent) await oracle.settled(episode);

@@ -39,6 +39,8 @@ export class Disk {
   commitMs: readonly [number, number] = [0.2, 3];
   /** Nothing can be written. */
   full = false;
+  /** An event is on it. */
+  onEvent: ((seq: number, type: string, vmId: string | null, data: string) => void) | null = null;
   /** The newest event that is on it. */
   committedSeq = 0;
   private readonly world: World;
@@ -88,6 +90,12 @@ export class Disk {
         if (this.full) throw Object.assign(new Error('database or disk is full'), { errcode: 13 });
         const answer = (writer as Writer).write(request);
         this.committedSeq = answer.lastSeq;
+        let seq = answer.firstSeq;
+        for (const { event } of request.items) {
+          if (event === null) continue;
+          this.onEvent?.(seq, event.type, event.vmId, event.data);
+          seq += 1;
+        }
         return answer;
       },
       retain: (request) => (writer as Writer).retain(request),

@@ -8,6 +8,7 @@ import type { TickListener, TickSubscription } from '../../packages/server/src/t
 import type { ServiceLoop } from './loop.ts';
 import type { Random } from './random.ts';
 import type { GuestKind } from './scenario.ts';
+import { type Lot, bootByLot } from './lot.ts';
 import type { World } from './world.ts';
 
 /** Why a guest does not tick at present. */
@@ -46,6 +47,12 @@ export class SimGuest {
   agentUp = false;
   /** A backup froze its file systems. */
   fileSystemsFrozen = false;
+  /** Since when it ticks without a break; null while it does not. */
+  tickingSinceMs: number | null = null;
+  /** It writes its own crash dump, and the service knows. */
+  dumping = false;
+  /** How it takes what is done about it; null: it comes back. */
+  lot: Lot | null = null;
   /** More input lies on its port than is read in a turn. */
   flooding = false;
   /** A stop was told of it, and not taken back; the oracle's. */
@@ -62,7 +69,7 @@ export class SimGuest {
   private dueMs = Number.POSITIVE_INFINITY;
   /** What was left of the present interval when it was halted. */
   private leftMs = 0;
-  private boots = 0;
+  boots = 0;
   /** QEMU held it since its last tick: the gap is no lateness. */
   private wasHeld = false;
 
@@ -110,7 +117,7 @@ export class SimGuest {
         booted = true;
         this.unhalt('qemu');
         if (this.restored) this.wakeRestored();
-        else this.boot();
+        else bootByLot(this, this.world, 'start');
         return;
       }
       this.happened(event.kind);
@@ -191,6 +198,7 @@ export class SimGuest {
   /** The ticker is gone, and nobody says so. */
   stopTicker(): void {
     this.ticking = false;
+    this.tickingSinceMs = null;
     this.world.ticks.remove(this.number);
     this.dueMs = Number.POSITIVE_INFINITY;
   }
@@ -211,6 +219,7 @@ export class SimGuest {
   /** The ticker's process stands still, its port open: SIGSTOP, a blocked write. */
   holdTicker(): void {
     this.ticking = false;
+    this.tickingSinceMs = null;
     this.steadyTicks = 0;
     this.world.ticks.remove(this.number);
   }
@@ -277,6 +286,7 @@ export class SimGuest {
     }
     this.halts.add(reason);
     this.steadyTicks = 0;
+    this.tickingSinceMs = null;
     if (reason === 'qemu') this.wasHeld = true;
   }
 
@@ -314,6 +324,7 @@ export class SimGuest {
     this.wasHeld = false;
     this.lastSentMs = nowMs;
     this.lastEverMs = nowMs;
+    if (!this.flooding) this.tickingSinceMs ??= nowMs;
     this.sent += 1;
     this.steadyTicks += 1;
     if (loop !== null && listener !== null && !this.flooding) {
@@ -362,7 +373,8 @@ export class SimGuest {
     this.world.ticks.set(this.number, atMs);
   }
 
-  private whenRunning(boot: number, work: () => void): void {
+  /** Does it once it runs, if that is still the same boot. */
+  whenRunning(boot: number, work: () => void): void {
     if (boot !== this.boots || this.process?.end !== null) return;
     if (this.runs) work();
     else this.world.after(50, () => this.whenRunning(boot, work));
@@ -374,7 +386,8 @@ export class SimGuest {
     else if (kind === 'resumed' || kind === 'wakeup') this.unhalt('qemu');
     else if (kind === 'reset') {
       for (const halt of this.halts) if (halt !== 'qemu') this.halts.delete(halt);
-      this.boot();
+      this.dumping = false;
+      bootByLot(this, this.world, 'reset');
     } else if (kind === 'exited') {
       this.stopTicker();
       this.agentUp = false;

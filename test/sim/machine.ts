@@ -29,6 +29,8 @@ export interface Surroundings {
   readonly channelOf: (vmId: string) => number;
   /** A process was made or found: whoever lives in it wants to know. */
   readonly attached: (vmId: string, process: FakeProcess) => void;
+  /** A command came to QEMU. */
+  readonly reached: (vmId: string, what: 'reset' | 'injectNmi' | 'quit' | 'start') => void;
 }
 
 type Methods = Pick<RunningMachine, 'record' | 'ports' | 'serialTail' | 'detach'>;
@@ -40,10 +42,12 @@ class FarMachine implements RunningMachine {
   private readonly inner: RunningMachine;
   private readonly around: Surroundings;
   private readonly channel: number;
+  private readonly vmId: string;
 
   constructor(inner: RunningMachine, around: Surroundings, vmId: string) {
     this.inner = inner;
     this.around = around;
+    this.vmId = vmId;
     this.channel = around.channelOf(vmId);
     this.record = inner.record;
     this.ports = inner.ports;
@@ -72,11 +76,11 @@ class FarMachine implements RunningMachine {
   }
 
   reset(): Promise<void> {
-    return this.far(() => this.inner.reset());
+    return this.reach('reset', () => this.inner.reset());
   }
 
   injectNmi(): Promise<void> {
-    return this.far(() => this.inner.injectNmi());
+    return this.reach('injectNmi', () => this.inner.injectNmi());
   }
 
   pressPowerButton(): Promise<void> {
@@ -84,7 +88,7 @@ class FarMachine implements RunningMachine {
   }
 
   quit(): Promise<void> {
-    return this.far(() => this.inner.quit());
+    return this.reach('quit', () => this.inner.quit());
   }
 
   save(progress: (percent: number) => void, signal: AbortSignal): Promise<void> {
@@ -108,6 +112,13 @@ class FarMachine implements RunningMachine {
   detach(): Promise<void> {
     this.around.loop.dirty = true;
     return this.inner.detach();
+  }
+
+  private reach(what: 'reset' | 'injectNmi' | 'quit', ask: () => Promise<void>): Promise<void> {
+    return this.far(() => {
+      this.around.reached(this.vmId, what);
+      return ask();
+    });
   }
 
   private far<T>(ask: () => Promise<T>): Promise<T> {
@@ -158,6 +169,7 @@ export class FarHypervisor implements Hypervisor {
     const { vmId } = request;
     this.around.loop.dirty = true;
     const onSpawned: StartRequest['onSpawned'] = (record) => {
+      this.around.reached(vmId, 'start');
       this.around.attached(vmId, this.around.host.machine(vmId));
       request.onSpawned(record);
     };

@@ -11,6 +11,12 @@ export interface Mutation {
 
 const edit = (file: string, find: string, put: string): Mutation['edits'][number] => ({ file, find, put });
 const trial = (kinds: Trial['kinds'], ...service: Trial['service']): Trial => ({ kinds, service });
+/** All guests are recovered, with trouble in the midst of it. */
+const recovering = (...service: Trial['service']): Trial => ({
+  kinds: ['hang', 'spin', 'exit', 'panic'],
+  service,
+  meddleShare: 0.1,
+});
 
 /** All of them. */
 export const mutations: readonly Mutation[] = [
@@ -232,5 +238,85 @@ export const mutations: readonly Mutation[] = [
       ),
     ],
     trial: trial(['panic', 'exit', 'hang']),
+  },
+  {
+    name: 'recovery does not look again before the step',
+    edits: [edit('recovery/step-runner.ts', 'if (forbidden !== null) {', 'if (forbidden === undefined) {')],
+    trial: recovering('disk', 'stall'),
+  },
+  {
+    name: 'recovery does not listen to a guest after a restart',
+    edits: [edit('recovery/execute.ts', 'if (unheardMs > 0)', 'if (Number.isNaN(unheardMs))')],
+    trial: recovering('kill', 'stop'),
+  },
+  {
+    name: 'recovery forgets at a restart what it tried',
+    edits: [
+      edit(
+        'recovery/book.ts',
+        'notLater(value as RecoveryRecord, this.nowMs())',
+        '{ ...notLater(value as RecoveryRecord, this.nowMs()), attempts: [], gaveUp: null }',
+      ),
+    ],
+    trial: recovering('kill', 'stop'),
+  },
+  {
+    name: 'recovery stores its place without what it read up to there',
+    edits: [
+      edit('recovery/book.ts', 'this.#unstored.add(record.vm.id);', 'void record;'),
+      edit(
+        'recovery/book.ts',
+        'return this.#stored((documents)',
+        'this.#unstored.add(record.vm.id);\n    return this.#stored((documents)',
+      ),
+    ],
+    trial: recovering('kill', 'stop', 'mass'),
+  },
+  {
+    name: 'recovery ignores the hold',
+    edits: [edit('recovery/plan.ts', 'if (hold !== null) return held(', "if (hold === '') return held(")],
+    trial: recovering('stall'),
+  },
+  {
+    name: 'recovery counts no attempt within its window',
+    edits: [
+      edit(
+        'recovery/plan.ts',
+        'attemptsMs.filter((atMs) => atMs > nowMs - policy.windowMs)',
+        'attemptsMs.filter((atMs) => atMs > nowMs + policy.windowMs)',
+      ),
+    ],
+    trial: recovering(),
+  },
+  {
+    name: 'recovery tells the step after it did it',
+    edits: [
+      edit(
+        'recovery/step-runner.ts',
+        "const { seq } = await this.#book.tell({ ...record, attempts, incident: begun }, 'recoveryStep', data);\n" +
+          '    await this.#readBack(record.vm.id, seq);\n    return this.#carryOut(record.vm.id, stoppedSeq);',
+        "const telling = this.#book.tell({ ...record, attempts, incident: begun }, 'recoveryStep', data);" +
+          '    const outcome = await this.#carryOut(record.vm.id, stoppedSeq);\n' +
+          '    await telling;\n    return outcome;',
+      ),
+    ],
+    trial: recovering(),
+  },
+  {
+    name: 'recovery has no brake',
+    edits: [edit('recovery/plan.ts', 'if (others < atOnce) return null;', 'if (others < 100) return null;')],
+    trial: recovering('mass'),
+  },
+  {
+    name: 'recovery goes on where an operator turned the machine off',
+    edits: [
+      edit('recovery/step-runner.ts', "'VMPULSE_E_OPERATION_IN_PROGRESS', 'E_ABORT'", "'E_NOTIMPL'"),
+      edit(
+        'recovery/record.ts',
+        "return state === 'turnedOff' && incident?.verdict !== 'exited' ? { incident: null } : {};",
+        'return {};',
+      ),
+    ],
+    trial: recovering(),
   },
 ];

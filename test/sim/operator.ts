@@ -4,6 +4,7 @@ import type { TaskOperation } from '../../packages/server/src/vm/machine-service
 import type { VirtualServer } from '../../packages/server/src/vm/server.ts';
 import type { SimGuest } from './guest.ts';
 import type { Oracle } from './oracle.ts';
+import type { RecoveryOracle } from './recovery-oracle.ts';
 import type { Service } from './service.ts';
 import type { World } from './world.ts';
 
@@ -21,19 +22,23 @@ export class Operator {
   private readonly world: World;
   private readonly present: Present;
   private readonly oracle: Oracle;
+  private readonly recoveries: RecoveryOracle;
 
-  constructor(world: World, present: Present, oracle: Oracle) {
+  constructor(world: World, present: Present, oracle: Oracle, recoveries: RecoveryOracle) {
     this.world = world;
     this.present = present;
     this.oracle = oracle;
+    this.recoveries = recoveries;
   }
 
   /** Asks the service that is there; one that dies before it answers is asked again. */
-  async ask<T>(what: (server: VirtualServer) => T | Promise<T>): Promise<T> {
+  async ask<T>(what: (server: VirtualServer, service: Service) => T | Promise<T>): Promise<T> {
     for (;;) {
       const { service } = this.present;
       if (service !== null) {
-        const answer = await service.untilKilled(service.request(what).then((value) => ({ value })));
+        const answer = await service.untilKilled(
+          service.request((server) => what(server, service)).then((value) => ({ value })),
+        );
         if (answer !== null) return answer.value;
       }
       await this.world.sleep(200);
@@ -47,8 +52,7 @@ export class Operator {
       const state = await this.ask((server) => server.get(guest.id).state);
       if (state === wanted && operation !== 'reset') return true;
       try {
-        const task = await this.ask((server) => server.operate(guest.id, operation).id);
-        if ((await this.ended(task)) === 'success' && operation === 'reset') return true;
+        if ((await this.operate(guest, operation)) && operation === 'reset') return true;
       } catch (error) {
         if (!(error instanceof VmError)) throw error;
         // In another state than thought, or busy: look again.
@@ -63,8 +67,7 @@ export class Operator {
   /** One operation, to its end; false when it was refused or failed. */
   async once(guest: SimGuest, operation: TaskOperation): Promise<boolean> {
     try {
-      const task = await this.ask((server) => server.operate(guest.id, operation).id);
-      return (await this.ended(task)) === 'success';
+      return await this.operate(guest, operation);
     } catch (error) {
       if (error instanceof VmError) return false;
       throw error;
@@ -99,7 +102,12 @@ export class Operator {
 
   /** Deletes the machine, which is off, and makes it anew. */
   async remake(guest: SimGuest): Promise<void> {
-    const refused = await this.untilWritten(() => this.ask((server) => server.delete(guest.id)));
+    const refused = await this.untilWritten(() =>
+      this.ask(async (server) => {
+        await server.delete(guest.id);
+        this.recoveries.operated(guest, 'delete');
+      }),
+    );
     if (refused !== null && refused !== 'VM_E_VM_UNKNOWN') return;
     await this.make(guest);
   }
@@ -113,7 +121,9 @@ export class Operator {
       additionsStoppedMs: kind.additionsStoppedMs,
     };
     const heartbeat = { patience, bootWindowMaxMs: kind.bootWindowMaxMs };
-    await this.untilWritten(() => this.ask((server) => server.create({ name, heartbeat }, id)));
+    const { recovery } = kind;
+    const request = { name, heartbeat, ...(recovery === null ? {} : { recovery }) };
+    await this.untilWritten(() => this.ask((server) => server.create(request, id)));
   }
 
   /** Asks again while the log cannot be written: what was asked may be done later. The code it was refused with. */
@@ -133,6 +143,31 @@ export class Operator {
 
   state(guest: SimGuest): Promise<VmState> {
     return this.ask((server) => server.get(guest.id).state);
+  }
+
+  /** What was given up is taken up again; false when the service refused. */
+  async rearm(guest: SimGuest): Promise<boolean> {
+    try {
+      await this.ask(async (_server, { recovery }) => {
+        this.recoveries.operated(guest, 'rearm');
+        await recovery.rearm(guest.id);
+      });
+      return true;
+    } catch (error) {
+      if (error instanceof VmError) return false;
+      throw error;
+    }
+  }
+
+  private async operate(guest: SimGuest, operation: TaskOperation): Promise<boolean> {
+    const task = await this.ask((server) => {
+      const { id } = server.operate(guest.id, operation);
+      this.recoveries.operated(guest, operation);
+      return id;
+    });
+    const isWell = (await this.ended(task)) === 'success';
+    if (isWell) this.recoveries.operatedWell(guest, operation);
+    return isWell;
   }
 
   /** The result; null of a service that died meanwhile. */

@@ -84,7 +84,9 @@ export class Oracle {
   /** A fault begins. */
   begin(guest: SimGuest, kind: FaultKind, change: Partial<Rule> = {}): Episode {
     const rule: Rule = { ...rules[kind], ...change, ...(this.down ? unseenRule(kind) : {}) };
-    const unheard = (this.down && isMomentary(kind)) || guest.heard < leastHeard || !guest.helloHeard;
+    // Of a stop that stands, that it was over for a time and came again is known to nobody.
+    const unseen = this.down && (isMomentary(kind) || guest.isTold);
+    const unheard = unseen || guest.heard < leastHeard || !guest.helloHeard;
     const { nowMs } = this.world;
     const lastTickMs = guest.lastEverMs ?? nowMs;
     const bound = rule.boundMs ?? ((): number => 0);
@@ -252,9 +254,15 @@ export class Oracle {
     if (episode === undefined) {
       const now = this.episodes(guest, decidedMs).map(({ kind }) => kind);
       this.fail('false', guest, `${what}, but it is well; of late: ${now.join(', ') || 'nothing'}`);
-    } else if (episode.stopTold) this.fail('double', guest, `${what} again for ${episode.kind}`);
+    } else if (episode.stopTold && episode.rule.again !== true)
+      this.fail('double', guest, `${what} again for ${episode.kind}`);
     else this.compare(episode, event, decidedMs);
-    if (told.stop !== null && episode !== undefined && told.stop.episode === episode) {
+    if (
+      told.stop !== null &&
+      episode !== undefined &&
+      episode.rule.again !== true &&
+      told.stop.episode === episode
+    ) {
       this.fail('double', guest, `${what} while seq ${told.stop.seq} is open`);
     }
     if (evidence.witnesses === undefined || evidence.subtracted === undefined) {
@@ -275,7 +283,8 @@ export class Oracle {
       this.fail('verdict', guest, `${kind} was told as ${verdict}, not ${rule.verdicts.join(' or ')}`);
     }
     // Who was not there knows the end, and not what brought it about.
-    const causes = disturbed ? [...(rule.causes ?? []), 'foundDead', 'silence'] : rule.causes;
+    const known = rule.causes;
+    const causes = disturbed && known !== undefined ? [...known, 'foundDead', 'silence'] : known;
     if (causes?.includes(cause) === false) {
       this.fail('cause', guest, `${kind} was told with cause ${cause}, not ${causes.join(' or ')}`);
     }

@@ -20,6 +20,8 @@ export interface Rule {
   readonly patienceMs?: (guest: SimGuest) => number;
   readonly additions?: Duty;
   readonly visibility?: Duty;
+  /** It may be told as stopped again and again. */
+  readonly again?: true;
   /** That the guest goes on (a tick, a boot) ends it: a stop told after that is a false one. */
 }
 
@@ -162,6 +164,8 @@ export const rules = {
   slotReuse: never,
   fileSystemFreeze: never,
   hold: never,
+  /** Left to recovery: it comes back, dies again, is reset and turned off; judged by the oracle of recovery. */
+  underRecovery: { stop: 'may', additions: 'may', visibility: 'may', again: true },
 } as const satisfies Record<string, Rule>;
 
 /**

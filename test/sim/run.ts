@@ -5,6 +5,7 @@ import { FakeHost } from '../../packages/server/src/hypervisor/fake.ts';
 import { Disk } from './disk.ts';
 import { SimGuest } from './guest.ts';
 import { type Failure, Oracle } from './oracle.ts';
+import { type RecoveryCounts, RecoveryOracle } from './recovery-oracle.ts';
 import { Operator, type Present } from './operator.ts';
 import { Random } from './random.ts';
 import { live, startAll } from './life.ts';
@@ -22,6 +23,7 @@ export interface RunResult {
   readonly visits: number;
   readonly rounds: number;
   readonly events: number;
+  readonly recovery: RecoveryCounts;
   readonly simulatedMs: number;
   readonly faults: ReadonlyMap<string, number>;
   readonly failures: readonly Failure[];
@@ -63,7 +65,7 @@ export async function runSeed(seed: number, options: RunOptions = {}): Promise<R
   const disk = new Disk(world);
   const before = { ...counted };
   try {
-    const { oracle, faults } = await play(world, disk, scenario, random, options);
+    const { oracle, faults, recovery } = await play(world, disk, scenario, random, options);
     const visits = counted.visits - before.visits;
     const rounds = counted.rounds - before.rounds;
     return {
@@ -72,6 +74,7 @@ export async function runSeed(seed: number, options: RunOptions = {}): Promise<R
       visits,
       rounds,
       events: oracle.seen,
+      recovery,
       simulatedMs: scenario.lengthMs,
       faults,
       failures: oracle.failures,
@@ -87,12 +90,14 @@ async function play(
   scenario: Scenario,
   random: Random,
   options: RunOptions,
-): Promise<{ oracle: Oracle; faults: Map<string, number> }> {
+): Promise<{ oracle: Oracle; faults: Map<string, number>; recovery: RecoveryCounts }> {
   const oracle = new Oracle(world);
   oracle.loopLateMs = scenario.pace.lateShare === 0 ? 0 : scenario.pace.lateMs;
   oracle.committedSeq = () => disk.committedSeq;
   const guests = scenario.guests.map((kind, number) => new SimGuest(world, random.fork(), number, kind));
   for (const guest of guests) oracle.watch(guest);
+  const recoveries = new RecoveryOracle(world, oracle, guests);
+  disk.onEvent = (seq, type, vmId, data) => recoveries.written(seq, type, vmId, data);
   const { trace } = options;
   const beganMs = world.nowMs;
   if (trace !== undefined) {
@@ -112,11 +117,12 @@ async function play(
     pace: scenario.pace,
     appended: (draft) => oracle.appended(draft),
     defect: (what) => oracle.fail('defect', undefined, what),
+    recoveries,
     sleptMs: () => world.sleptMs,
   };
   const present: Present = { service: null };
   const sinks = new Sinks(world, oracle, random.fork());
-  const operator = new Operator(world, present, oracle);
+  const operator = new Operator(world, present, oracle, recoveries);
   const endMs = world.nowMs + scenario.lengthMs;
   const faults = oracle.faults as Map<string, number>;
   let over = false;
@@ -126,7 +132,7 @@ async function play(
     sinks.connect(present.service);
     await startAll(operator, guests);
     const lives = guests.map((guest) =>
-      live({ world, oracle, operator, guest, random: guest.random }, scenario, endMs),
+      live({ world, oracle, operator, recoveries, guest, random: guest.random }, scenario, endMs),
     );
     const service = serviceLife({
       host,
@@ -158,5 +164,5 @@ async function play(
     oracle.fail('stuck', undefined, 'the run does not end');
   }
   present.service?.kill();
-  return { oracle, faults };
+  return { oracle, faults, recovery: recoveries.counts };
 }

@@ -1,4 +1,5 @@
 /** What a seed makes: how many guests of which kinds, how often what goes wrong, how long. */
+import type { RecoveryPolicy } from '@vmpulse/wire';
 import type { LoopPace } from './loop.ts';
 import type { Random } from './random.ts';
 
@@ -18,6 +19,8 @@ export interface GuestKind {
   readonly busyMs: number;
   readonly additionsStoppedMs: number;
   readonly bootWindowMaxMs: number;
+  /** What is done about its stops; null: nothing is said of it. */
+  readonly recovery: RecoveryPolicy | null;
 }
 
 /** One host and its bad days. Means are milliseconds between two of the kind; Infinity: none. */
@@ -34,6 +37,8 @@ export interface Scenario {
   readonly diskFullEveryMs: number;
   readonly sleepEveryMs: number;
   readonly massEveryMs: number;
+  /** In how many of the moments in which recovery does something there is trouble. */
+  readonly meddleShare: number;
   /** Faults that happen; null: all. */
   readonly kinds: readonly string[] | null;
 }
@@ -44,16 +49,18 @@ export interface Trial {
   readonly kinds: readonly string[] | null;
   /** What happens to the service. */
   readonly service: readonly ('stall' | 'kill' | 'stop' | 'wall' | 'mass' | 'disk' | 'sleep')[];
+  /** All guests are recovered, and in so many moments of that there is trouble. */
+  readonly meddleShare?: number;
 }
 
 const trialGuests = 40;
 
 /** The scenario of a trial. */
-export function trialScenario(random: Random, { kinds, service }: Trial): Scenario {
+export function trialScenario(random: Random, { kinds, service, meddleShare }: Trial): Scenario {
   const every = (what: Trial['service'][number], meanMs: number): number =>
     service.includes(what) ? meanMs : Number.POSITIVE_INFINITY;
   return {
-    guests: Array.from({ length: trialGuests }, () => makeGuest(random)),
+    guests: Array.from({ length: trialGuests }, () => makeGuest(random, meddleShare === undefined ? 0 : 1)),
     lengthMs: 240_000,
     pace: { lagMs: 1.2, lateShare: random.pick([0, 0.02]), lateMs: 40 },
     faultEveryMs: 12_000,
@@ -64,6 +71,7 @@ export function trialScenario(random: Random, { kinds, service }: Trial): Scenar
     massEveryMs: every('mass', 30_000),
     diskFullEveryMs: every('disk', 40_000),
     sleepEveryMs: every('sleep', 30_000),
+    meddleShare: meddleShare ?? 0,
     kinds,
   };
 }
@@ -83,8 +91,9 @@ export function makeScenario(random: Random): Scenario {
   const hectic = size <= 60 ? random.between(40_000, 300_000) : random.between(600_000, 4_000_000);
   const rare = (share: number, mean: number): number =>
     random.chance(share) ? random.between(0.5, 1.5) * mean : Number.POSITIVE_INFINITY;
+  const recoveringShare = random.pick([0, 0.2, 1]);
   return {
-    guests: Array.from({ length: count }, () => makeGuest(random)),
+    guests: Array.from({ length: count }, () => makeGuest(random, recoveringShare)),
     lengthMs: random.between(300_000, 900_000),
     pace: {
       lagMs: random.between(0.5, 2),
@@ -99,6 +108,7 @@ export function makeScenario(random: Random): Scenario {
     massEveryMs: rare(0.3, 200_000),
     diskFullEveryMs: rare(0.2, 150_000),
     sleepEveryMs: rare(0.2, 150_000),
+    meddleShare: random.pick([0, 0.05, 0.2]),
     kinds: null,
   };
 }
@@ -113,7 +123,7 @@ const intervals = [
   [1, 60_000],
 ] as const;
 
-function makeGuest(random: Random): GuestKind {
+function makeGuest(random: Random, recoveringShare: number): GuestKind {
   const intervalMs = random.weighted(intervals);
   return {
     intervalMs,
@@ -138,5 +148,19 @@ function makeGuest(random: Random): GuestKind {
     busyMs: random.pick([6_000, 20_000, 60_000]),
     additionsStoppedMs: random.pick([3_000, 10_000]),
     bootWindowMaxMs: random.pick([60_000, 120_000]),
+    recovery: random.chance(recoveringShare) ? makePolicy(random) : null,
+  };
+}
+
+function makePolicy(random: Random): RecoveryPolicy {
+  return {
+    action: random.pick(['reset', 'reset', 'restart', 'staged', 'staged', 'notify', 'none']),
+    dryRun: random.chance(0.15),
+    attempts: random.whole(1, 4),
+    windowMs: random.pick([60_000, 300_000, 3_600_000]),
+    minRunningMs: random.pick([0, 5_000, 60_000]),
+    backoffMs: random.pick([1_000, 5_000, 20_000]),
+    settleMs: random.pick([null, 5_000, 20_000, 60_000]),
+    nmi: random.chance(0.3),
   };
 }

@@ -1,9 +1,11 @@
 /** The service's own life: it stalls, is killed, is stopped and started again; somebody sets the clock. */
+import { wake } from './lot.ts';
 import type { Oracle } from './oracle.ts';
 import type { Operator, Present } from './operator.ts';
 import type { Random } from './random.ts';
 import type { Scenario } from './scenario.ts';
 import { type Host, Service } from './service.ts';
+import type { SimGuest } from './guest.ts';
 import type { Sinks } from './sinks.ts';
 import { steady } from './stage.ts';
 import { stops } from './stops.ts';
@@ -23,6 +25,8 @@ export interface ServiceStage {
 /** Plays until `endMs`. */
 export async function serviceLife(stage: ServiceStage): Promise<void> {
   const { scenario } = stage;
+  const moments: Promise<void>[] = [];
+  trouble(stage, moments);
   await Promise.all([
     every(stage, scenario.stallEveryMs, stall),
     every(stage, scenario.killEveryMs, kill),
@@ -32,6 +36,33 @@ export async function serviceLife(stage: ServiceStage): Promise<void> {
     every(stage, scenario.diskFullEveryMs, fillDisk),
     every(stage, scenario.sleepEveryMs, suspendHost),
   ]);
+  stage.host.recoveries.onMoment = () => undefined;
+  await Promise.all(moments);
+}
+
+/** Where recovery does something, at that moment or right after it, there is trouble. */
+function trouble(stage: ServiceStage, moments: Promise<void>[]): void {
+  const { host, random, endMs, operator } = stage;
+  const { world, recoveries } = host;
+  const { meddleShare } = stage.scenario;
+  if (meddleShare === 0) return;
+  const happen = async (guest: SimGuest): Promise<void> => {
+    await world.sleep(random.chance(0.7) ? random.between(0, 6) : random.between(0, 2_000));
+    const what = random.weighted<() => Promise<unknown> | void>([
+      [4, () => kill(stage)],
+      [1, () => stop(stage)],
+      [1, () => stall(stage)],
+      [1, () => fillDisk(stage)],
+      [1, () => stepWall(stage)],
+      [2, () => wake(guest)],
+      [2, () => operator.hold(guest, 10_000)],
+      [1, () => operator.once(guest, 'reset')],
+    ]);
+    await what();
+  };
+  recoveries.onMoment = (guest) => {
+    if (world.nowMs < endMs && random.chance(meddleShare)) moments.push(happen(guest));
+  };
 }
 
 async function every(
@@ -63,7 +94,9 @@ async function stall({ host, present, oracle, random }: ServiceStage): Promise<v
   oracle.away += 1;
   service.loop.stall(lengthMs);
   if (wholeHost) for (const guest of host.guests) guest.stand(lengthMs, lengthMs > 250 ? 200 : 5);
-  await host.world.sleep(lengthMs + 1);
+  await host.world.sleep(lengthMs);
+  host.recoveries.stalled();
+  await host.world.sleep(1);
   oracle.away -= 1;
   oracle.back();
 }
@@ -123,7 +156,8 @@ async function mass({ host, oracle, operator, random }: ServiceStage): Promise<v
   for (const guest of struck) guest.engaged = true;
   oracle.striking = true;
   const over = struck.map(async (guest) => {
-    const stage = { world: host.world, oracle, operator, guest, random: guest.random };
+    const { world, recoveries } = host;
+    const stage = { world, oracle, operator, recoveries, guest, random: guest.random };
     await script(stage);
     await steady(stage);
     guest.engaged = false;
@@ -156,6 +190,7 @@ function suspendHost({ host, oracle, random }: ServiceStage): void {
   oracle.trace?.('', `host sleeps for ${Math.round(ms)} ms`);
   host.world.stepWall(ms);
   host.world.sleptMs += ms;
+  host.recoveries.steppedWall();
 }
 
 function stepWall({ host, oracle, random }: ServiceStage): void {
@@ -166,6 +201,7 @@ function stepWall({ host, oracle, random }: ServiceStage): void {
     [1, random.between(-86_400_000 * 300, 86_400_000 * 300)],
   ]);
   oracle.trace?.('', `wall clock steps by ${Math.round(ms)} ms`);
+  host.recoveries.steppedWall();
   host.world.stepWall(ms);
 }
 

@@ -7,13 +7,17 @@ import type { EventLog } from '../../packages/server/src/event/log.ts';
 import type { FakeHost } from '../../packages/server/src/hypervisor/fake.ts';
 import type { MachineEffect } from '../../packages/server/src/machine-record.ts';
 import { Monitor } from '../../packages/server/src/monitor/monitor.ts';
+import type { Recovery } from '../../packages/server/src/recovery/execute.ts';
 import { SqliteStore } from '../../packages/server/src/store/sqlite-store.ts';
 import { VirtualServer } from '../../packages/server/src/vm/server.ts';
 import { SimAgent } from './agent.ts';
 import type { Disk } from './disk.ts';
 import type { SimGuest } from './guest.ts';
 import { type LoopPace, ServiceLoop } from './loop.ts';
+import { takeNmi } from './lot.ts';
 import { FarHypervisor } from './machine.ts';
+import type { RecoveryOracle } from './recovery-oracle.ts';
+import { makeRecovery } from './recovery-parts.ts';
 import type { World } from './world.ts';
 
 /** What outlives a service. */
@@ -27,6 +31,8 @@ export interface Host {
   readonly appended: (draft: EventDraft) => void;
   /** It reported a failure of its own, which is a defect. */
   readonly defect: (what: string) => void;
+  /** Holds recovery against what really is. */
+  readonly recoveries: RecoveryOracle;
   /** The host has slept so long since it booted, ms. */
   readonly sleptMs: () => number;
 }
@@ -36,6 +42,7 @@ export class Service {
   readonly loop: ServiceLoop;
   readonly server: VirtualServer;
   readonly log: EventLog;
+  readonly recovery: Recovery;
   private readonly host: Host;
   private readonly monitor: Monitor;
   private readonly store: SqliteStore;
@@ -80,6 +87,10 @@ export class Service {
       random: world.random.fork(),
       channelOf: (vmId) => guestOf(guests, vmId).qmpChannel,
       attached: (vmId, process) => guestOf(guests, vmId).attach(process),
+      reached: (vmId, what) => {
+        if (what === 'injectNmi') takeNmi(guestOf(guests, vmId));
+        host.recoveries.reached(vmId, what);
+      },
     });
     this.server = new VirtualServer({
       clock: loop,
@@ -105,6 +116,9 @@ export class Service {
       pid: 1,
       name: 'sim',
     });
+    const { log, server } = this;
+    const random = world.random.fork();
+    this.recovery = makeRecovery({ world, loop, server, log, store, random, oracle: host.recoveries });
   }
 
   /** Opens the store and makes a service over it; `start` follows. */
@@ -123,7 +137,10 @@ export class Service {
   /** Finds its machines. */
   async start(): Promise<void> {
     await this.server.load();
+    await this.recovery.load();
+    this.host.recoveries.came(this.server);
     await this.server.start();
+    this.recovery.start();
   }
 
   /** Asks it for something, as a client does: it hears when its loop comes to it. Rejects as the service does. */
@@ -162,6 +179,7 @@ export class Service {
   }
 
   private end(): void {
+    this.host.recoveries.died();
     for (const gone of this.ends) gone();
     this.loop.kill();
     this.host.world.service = null;
@@ -172,6 +190,7 @@ export class Service {
   /** SIGTERM: stops in order, then its process ends. */
   async stop(): Promise<void> {
     await this.request(async (server) => {
+      await this.recovery.close();
       await server.stop('simulated');
       this.monitor.close();
       await this.store.close();

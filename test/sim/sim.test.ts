@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { mutations } from './mutations.ts';
 import { checkMutation } from './mutants.ts';
 import { type RunResult, runSeed } from './run.ts';
+import type { Trial } from './scenario.ts';
 
 /** The same for every run, so that a change is what makes it fail; new ones are played by `npm run sim`. */
 const seeds = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
@@ -26,6 +27,26 @@ test('every planted bug still finds its place in the sources', () => {
   const root = fileURLToPath(new URL('../..', import.meta.url));
   expect(mutations.flatMap((mutation) => checkMutation(root, mutation))).toEqual([]);
 });
+
+/** Short hard times in which all guests are recovered, and much goes wrong just then. */
+const hardTimes: readonly { readonly service: Trial['service'] }[] = [
+  { service: ['kill', 'mass'] },
+  { service: ['stop', 'disk'] },
+  { service: ['stall', 'kill'] },
+  { service: ['kill', 'wall', 'sleep'] },
+];
+
+test.each(hardTimes)(
+  'recovery breaks no promise under $service',
+  { timeout: 120_000 },
+  async ({ service }) => {
+    const trial = { kinds: null, service, meddleShare: 0.1 };
+    const results = [await runSeed(1, { trial }), await runSeed(2, { trial })];
+    expect(results.flatMap(told)).toEqual([]);
+    const successes = results.reduce((sum, { recovery }) => sum + recovery.successes, 0);
+    expect(successes).toBeGreaterThan(10);
+  },
+);
 
 test.each(seeds)('seed %i breaks no promise', { timeout: 120_000 }, async (seed) => {
   expect(told(await runSeed(seed))).toEqual([]);

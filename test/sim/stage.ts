@@ -1,9 +1,12 @@
 /** What a fault's script works with. */
+import type { Episode } from './episode.ts';
 import type { SimGuest } from './guest.ts';
 import type { Operator } from './operator.ts';
 import type { Oracle } from './oracle.ts';
 import type { Random } from './random.ts';
+import type { RecoveryOracle } from './recovery-oracle.ts';
 import type { FaultKind, Rule } from './rules.ts';
+import { isLeft, leftToRecovery } from './under-recovery.ts';
 import type { World } from './world.ts';
 
 /** One guest's stage. */
@@ -11,6 +14,7 @@ export interface Stage {
   readonly world: World;
   readonly oracle: Oracle;
   readonly operator: Operator;
+  readonly recoveries: RecoveryOracle;
   readonly guest: SimGuest;
   readonly random: Random;
 }
@@ -35,7 +39,7 @@ async function restart(stage: Stage): Promise<void> {
 }
 
 /** The operator resets it, or turns it off and starts it again. */
-export async function recover(stage: Stage): Promise<void> {
+async function recover(stage: Stage): Promise<void> {
   const { operator, guest, random, oracle } = stage;
   if (random.chance(0.4) && guest.process?.end === null) {
     const reset = oracle.begin(guest, 'hostReset');
@@ -52,7 +56,22 @@ export async function told(stage: Stage, kind: FaultKind, happen: () => void): P
   const episode = oracle.begin(guest, kind);
   happen();
   await oracle.settled(episode);
-  await world.sleep(random.exponential(5_000));
+  await comeBack(stage, episode, () => world.sleep(random.exponential(5_000)));
+}
+
+/** Whose stop was told is left to recovery, or brought back by the operator after a moment. */
+export async function comeBack(
+  stage: Stage,
+  episode: Episode,
+  moment: () => Promise<void> = () => Promise.resolve(),
+): Promise<void> {
+  const { oracle } = stage;
+  if (isLeft(stage)) {
+    oracle.end(episode);
+    await leftToRecovery(stage, () => recover(stage));
+    return;
+  }
+  await moment();
   await recover(stage);
   oracle.end(episode);
 }

@@ -1,6 +1,7 @@
 /** Faults that are stops: the guest, or the process it lives in, does not go on by itself. */
+import { die } from './lot.ts';
 import type { Rule } from './rules.ts';
-import { recover, type Script, steady, told } from './stage.ts';
+import { comeBack, type Script, steady, told } from './stage.ts';
 
 const panicText = 'Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b';
 
@@ -46,7 +47,7 @@ export const stops = {
     await steady(stage, 5);
     oracle.end(episode);
   },
-  hang: (stage) => told(stage, 'hang', () => hang(stage)),
+  hang: (stage) => told(stage, 'hang', () => die(stage.guest)),
   spin: (stage) => {
     const { guest, random } = stage;
     return told(stage, 'spin', () => {
@@ -74,11 +75,13 @@ export const stops = {
     const dumping = oracle.begin(guest, 'crashDumping');
     const { deaths, down } = oracle;
     guest.process?.crashLoad();
+    guest.dumping = !down;
     guest.halt('hung');
     guest.agentUp = false;
     guest.process?.setLoad({ run: 1, runDelay: 0 });
     await world.sleep(random.between(1_000, 8_000));
     oracle.end(dumping);
+    guest.dumping = false;
     // The dump is written: the guest resets itself, and only now is told that it crashed.
     // A service that was not there all the time does not know that it crashed.
     const rule: Partial<Rule> = down || oracle.down || deaths !== oracle.deaths ? { stop: 'may' } : {};
@@ -96,13 +99,6 @@ export const stops = {
     guest.boot(Number.POSITIVE_INFINITY);
     guest.process?.setLoad({ run: random.pick([0, 0.5, 1]), runDelay: 0 });
     await oracle.settled(episode);
-    await recover(stage);
-    oracle.end(episode);
+    await comeBack(stage, episode);
   },
 } as const satisfies Record<string, Script>;
-
-function hang({ guest, random }: Parameters<Script>[0]): void {
-  guest.halt('hung');
-  guest.agentUp = false;
-  guest.process?.setLoad({ run: random.between(0, 0.03), runDelay: 0 });
-}

@@ -1,0 +1,59 @@
+/** The real recovery of one life of the service, on simulated time, with everything it does shown to the oracle. */
+import type { EventLog } from '../../packages/server/src/event/log.ts';
+import type { DocumentStore } from '../../packages/server/src/machine-record.ts';
+import { Recovery } from '../../packages/server/src/recovery/execute.ts';
+import type { VirtualServer } from '../../packages/server/src/vm/server.ts';
+import type { ServiceLoop } from './loop.ts';
+import type { Random } from './random.ts';
+import type { RecoveryOracle } from './recovery-oracle.ts';
+import type { World } from './world.ts';
+
+const evidenceChannel = 999_998;
+
+/** What it is made of. */
+export interface RecoverySurroundings {
+  readonly world: World;
+  readonly loop: ServiceLoop;
+  readonly server: VirtualServer;
+  readonly log: EventLog;
+  readonly store: DocumentStore;
+  readonly random: Random;
+  readonly oracle: RecoveryOracle;
+}
+
+/** As main.ts makes it; what it asks of machines goes by the oracle. */
+export function makeRecovery(around: RecoverySurroundings): Recovery {
+  const { world, loop, server, log, store, random, oracle } = around;
+  return new Recovery({
+    clock: loop,
+    log,
+    store,
+    logger: { info: () => undefined, warn: () => undefined, error: () => undefined },
+    machines: {
+      get: (vm) => server.get(vm),
+      recoverable: (vm) => server.recoverable(vm),
+      perform: async (vm, operation) => {
+        const over = oracle.performing(vm, operation, server);
+        try {
+          await server.perform(vm, operation);
+        } finally {
+          over();
+        }
+      },
+    },
+    evidence: {
+      gather: () =>
+        new Promise((resolve) => {
+          loop.dirty = true;
+          world.after(random.between(5, random.chance(0.1) ? 5_000 : 200), () => {
+            loop.input(evidenceChannel, () => {
+              loop.dirty = true;
+              resolve('kept nothing');
+            });
+          });
+        }),
+    },
+    hostTrouble: () => null,
+    random: () => random.share(),
+  });
+}
