@@ -307,16 +307,4 @@ export const mutations: readonly Mutation[] = [
     edits: [edit('recovery/plan.ts', 'if (others < atOnce) return null;', 'if (others < 100) return null;')],
     trial: recovering('mass'),
   },
-  {
-    name: 'recovery goes on where an operator turned the machine off',
-    edits: [
-      edit('recovery/step-runner.ts', "'VMPULSE_E_OPERATION_IN_PROGRESS', 'E_ABORT'", "'E_NOTIMPL'"),
-      edit(
-        'recovery/record.ts',
-        "return state === 'turnedOff' && incident?.verdict !== 'exited' ? { incident: null } : {};",
-        'return {};',
-      ),
-    ],
-    trial: recovering(),
-  },
 ];
