@@ -162,7 +162,8 @@ async function measureLag(
   const both = (values: number[]): string =>
     `${cell(values, 0.5)} / ${cell(values, 0.99)} / ${cell(values, 1)} ms`;
   const what = stuck.length === 0 ? `${count}` : `${count}, ${stuck.length} stuck`;
-  const load = `${(((ended.cpuMs - began.cpuMs) / tookMs) * 100).toFixed(0)} %, ${((cpuMs / tookMs) * 100).toFixed(0)} %`;
+  const percent = (ms: number): string => `${((ms / tookMs) * 100).toFixed(0)} %`;
+  const load = `${percent(ended.cpuMs - began.cpuMs)}, ${percent(cpuMs)}`;
   console.log(`| ${what} | ${both(heard)} | ${both(acknowledged)} | ${load} |`);
 }
 
