@@ -182,7 +182,7 @@ export const firmwareResetMs: number = 3_000;
 /** Subscriptions of one server; each costs a cursor, and while it is served a stream and its events in flight. */
 export const maxSubscriptions = 200;
 /** Events sent to a consumer and not acknowledged; more are sent as it acknowledges. */
-export const maxInFlightEvents = 100;
+export const maxInFlightEvents = 256;
 /** Consumers of one subscription that wait to take over. */
 export const maxStandbyConsumers = 8;
 /** Dead letters of one subscription, kept in memory with their events; at the bound the oldest is dropped, and told. */

@@ -16,12 +16,14 @@ export interface WindowItem {
 
 /** Bounded by whoever adds. */
 export class DeliveryWindow {
+  /** Replays first, then the others by seq. */
   #items: WindowItem[] = [];
+  #replays = 0;
   #sends = 0;
 
   /** Without replays: those are bounded by the dead letters there are. */
   get size(): number {
-    return this.#items.filter(({ isReplay }) => !isReplay).length;
+    return this.#items.length - this.#replays;
   }
 
   /** Sent and neither acknowledged nor refused. */
@@ -36,7 +38,7 @@ export class DeliveryWindow {
 
   /** The oldest that is no replay: the cursor stays before it. */
   get oldest(): VmEvent | undefined {
-    return this.#items.find(({ isReplay }) => !isReplay)?.event;
+    return this.#items[this.#replays]?.event;
   }
 
   /** The one that waits longest for an answer: a consumer answers in the order they were sent. */
@@ -54,14 +56,9 @@ export class DeliveryWindow {
 
   /** One that is there already stays as it is. */
   addReplay(event: VmEvent): void {
-    if (this.#items.some((item) => item.isReplay && item.event.seq === event.seq)) return;
-    const index = this.#items.findIndex(({ isReplay }) => !isReplay);
-    this.#items.splice(index === -1 ? this.#items.length : index, 0, {
-      event,
-      isReplay: true,
-      state: 'queued',
-      sentAs: 0,
-    });
+    if (this.#replayOf(event.seq) !== undefined) return;
+    this.#items.splice(this.#replays, 0, { event, isReplay: true, state: 'queued', sentAs: 0 });
+    this.#replays += 1;
   }
 
   /** It is about to be sent. */
@@ -81,15 +78,14 @@ export class DeliveryWindow {
    * taken out, where one of them has not been sent (again).
    */
   acknowledge(seq: number): WindowItem[] | null {
-    const replay = this.#items.find(({ event, isReplay }) => isReplay && event.seq === seq);
-    const concerned =
-      replay === undefined
-        ? this.#items.filter(({ event, isReplay }) => !isReplay && event.seq <= seq)
-        : [replay];
+    const replay = this.#replayOf(seq);
+    const [from, to] = replay === undefined ? this.#upTo(seq) : this.#placeOf(replay);
+    const concerned = this.#items.slice(from, to);
     if (concerned.some(({ state }) => state === 'queued')) return null;
-    const taken = new Set(concerned.filter(({ state }) => state === 'sent'));
-    this.#items = this.#items.filter((item) => !taken.has(item));
-    return [...taken];
+    const rest = concerned.filter(({ state }) => state !== 'sent');
+    this.#items.splice(from, concerned.length, ...rest);
+    if (replay !== undefined) this.#replays -= concerned.length - rest.length;
+    return concerned.filter(({ state }) => state === 'sent');
   }
 
   /** `item` and all that was sent after it, replays among them, is to be sent again: the consumer threw it away. */
@@ -100,16 +96,41 @@ export class DeliveryWindow {
   }
 
   remove(item: WindowItem): void {
-    this.#items = this.#items.filter((one) => one !== item);
+    const index = this.#items.indexOf(item);
+    if (index === -1) return;
+    this.#items.splice(index, 1);
+    if (item.isReplay) this.#replays -= 1;
   }
 
   /** Takes out what waits to be sent under this number. */
   removeQueued(seq: number): void {
-    this.#items = this.#items.filter(({ event, state }) => event.seq !== seq || state !== 'queued');
+    const queued = this.#items.filter(({ event, state }) => event.seq === seq && state === 'queued');
+    for (const item of queued) this.remove(item);
   }
 
   /** Takes a replay out, whatever its state. */
   removeReplay(seq: number): void {
-    this.#items = this.#items.filter(({ event, isReplay }) => !isReplay || event.seq !== seq);
+    const replay = this.#replayOf(seq);
+    if (replay !== undefined) this.remove(replay);
+  }
+
+  /** Where those that are no replays begin, and where those up to `seq` end. */
+  #upTo(seq: number): [from: number, to: number] {
+    let to = this.#replays;
+    while ((this.#items[to]?.event.seq ?? Number.POSITIVE_INFINITY) <= seq) to += 1;
+    return [this.#replays, to];
+  }
+
+  #placeOf(item: WindowItem): [from: number, to: number] {
+    const from = this.#items.indexOf(item);
+    return [from, from + 1];
+  }
+
+  #replayOf(seq: number): WindowItem | undefined {
+    for (const item of this.#items) {
+      if (!item.isReplay) return undefined;
+      if (item.event.seq === seq) return item;
+    }
+    return undefined;
   }
 }
