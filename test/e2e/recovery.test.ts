@@ -1,5 +1,12 @@
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { inflateSync } from 'node:zlib';
+import type { VirtualMachine } from '@vmpulse/client';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { RealService } from '../support/real-service.ts';
+import { RealService, eventually } from '../support/real-service.ts';
 
 let service: RealService;
 beforeAll(async () => {
@@ -8,23 +15,95 @@ beforeAll(async () => {
 afterEach(() => service.clear());
 afterAll(() => service.dispose());
 
-const recovery = { action: 'reset', minRunningMs: 0, settleMs: 120_000 } as const;
+const recovery = { action: 'reset', minRunningMs: 0, settleMs: 120_000, memoryDumpMiB: 1_024 } as const;
+
+/** What QEMU says its guest does, on the monitor that is the operator's. */
+function askStatus(directory: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(join(directory, 'operator.sock'));
+    let text = '';
+    socket.on('error', reject);
+    socket.on('data', (chunk) => {
+      text += chunk.toString();
+      const status = /"status": "([\w-]+)"/u.exec(text)?.[1];
+      if (status === undefined) return;
+      socket.destroy();
+      resolve(status);
+    });
+    socket.write('{"execute":"qmp_capabilities"}{"execute":"query-status"}\n');
+  });
+}
+
+/** Size and colours of a PNG of 8 bits a channel. */
+function lookAt(png: Buffer): { width: number; height: number; colours: number } {
+  expect(png.subarray(0, 8)).toEqual(Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]));
+  const [width, height] = [png.readUInt32BE(16), png.readUInt32BE(20)];
+  const data: Buffer[] = [];
+  for (let at = 8; at < png.length; at += png.readUInt32BE(at) + 12) {
+    const isData = png.toString('latin1', at + 4, at + 8) === 'IDAT';
+    if (isData) data.push(png.subarray(at + 8, at + 8 + png.readUInt32BE(at)));
+  }
+  return { width, height, colours: new Set(inflateSync(Buffer.concat(data))).size };
+}
+
+async function story(seq: number): Promise<string> {
+  const cli = join(import.meta.dirname, '../../packages/server/dist/cli/main.js');
+  const args = [cli, 'incident', 'show', String(seq), '--data', service.directory];
+  return (await promisify(execFile)(process.execPath, args)).stdout;
+}
 
 describe('a guest whose policy is reset', () => {
   test.each(['panic', 'hang'])('comes back by itself after a %s, with its evidence kept', async (fault) => {
-    const vm = await service.live(`back-${fault}`, { recovery });
+    const vm = await service.live(`back-${fault}`, { recovery, vnc: true });
     await service.tell(vm, fault);
     const stopped = await service.heard.wait(vm.name, 'heartbeatStopped', 30_000);
+    if (fault === 'hang') await killDuringDump(vm);
     const succeeded = await service.heard.wait(vm.name, 'recoverySucceeded', 180_000);
     expect(succeeded.data).toMatchObject({ stoppedSeq: stopped.seq, step: 'reset', attempts: 1 });
     expect(service.heard.types(vm.name)).toContain('heartbeatResumed');
-    const { files } = await service.server.incidents.get(stopped.seq);
-    expect(files.map(({ name }) => name)).toEqual(
-      expect.arrayContaining(['registers.txt', 'serial.log', 'state.json']),
-    );
-    const registers = await service.server.incidents.file(stopped.seq, 'registers.txt');
-    expect(new TextDecoder().decode(registers)).toContain('RIP');
+    expect(service.heard.types(vm.name).filter((type) => type === 'heartbeatStopped')).toHaveLength(1);
+    const { files, missing } = await service.server.incidents.get(stopped.seq);
+    expect(missing).toEqual([]);
+    expect(files.map(({ name }) => name)).toEqual([
+      'memory.elf',
+      'registers.txt',
+      'screen.png',
+      'serial.log',
+      'state.json',
+    ]);
+    const file = async (name: string): Promise<Buffer> =>
+      Buffer.from(await service.server.incidents.file(stopped.seq, name));
+    expect((await file('registers.txt')).toString()).toContain('RIP');
+    const screen = lookAt(await file('screen.png'));
+    expect(screen.width * screen.height).toBeGreaterThanOrEqual(640 * 400);
+    expect(screen.colours).toBeGreaterThan(1);
+    const memory = await file('memory.elf');
+    expect(memory.toString('latin1', 0, 4)).toBe('\u007fELF');
+    expect(memory.length).toBeGreaterThan(128 * 1024 ** 2);
     const info = await vm.recovery.info();
     expect(info).toMatchObject({ state: 'idle', history: [{ step: 'reset', outcome: 'succeeded' }] });
+    const told = await story(stopped.seq);
+    process.stdout.write(`${told}\n`);
+    expect(told).toMatch(/last tick/u);
   });
 });
+
+/** The service is killed while QEMU holds the guest for a dump: the guest is let go at once, and dumped anew later. */
+async function killDuringDump(vm: VirtualMachine): Promise<void> {
+  const { directory } = (await vm.refresh()).files;
+  await eventually(
+    async () => {
+      if (!existsSync(join(directory, 'memory-dump.fifo'))) return false;
+      service.signal('SIGSTOP');
+      if ((await askStatus(directory)) === 'save-vm') return true;
+      service.signal('SIGCONT');
+      return false;
+    },
+    30_000,
+    () => 'a dump to be under way',
+  );
+  await service.end('SIGKILL');
+  const goesOn = async (): Promise<boolean> => (await askStatus(directory)) === 'running';
+  await eventually(goesOn, 10_000, () => 'the guest to run');
+  await service.run();
+}

@@ -114,8 +114,9 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     const delivery = await openDelivery(options, { clock, log, store, warn, findVm });
     const { subscriptions, webhooks, scripts } = delivery;
     Object.assign(parts, { subscriptions, webhooks });
-    const incidents = new Incidents({ clock, machines: server, directory: resolve(directory, 'incidents') });
-    const recovery = await loadRecovery(server, { clock, log, store, logger, evidence: incidents });
+    const dumpMiB = (vm: string): number | null => recovery.info(vm).policy.memoryDumpMiB;
+    const incidents = incidentsOf(server, clock, directory, dumpMiB);
+    const recovery: Recovery = await loadRecovery(server, { clock, log, store, logger, evidence: incidents });
     observeServer(metrics, server, store);
     const token = await loadToken(join(directory, 'token'));
     const ready = (): Readiness => readiness;
@@ -188,6 +189,16 @@ function observeServer(metrics: Metrics, server: VirtualServer, store: SqliteSto
     held: () => server.holds.countHeld(),
     log: () => store.state(),
   });
+}
+
+function incidentsOf(
+  machines: VirtualServer,
+  clock: SystemClock,
+  directory: string,
+  dumpMiB: (vm: string) => number | null,
+): Incidents {
+  const memoryDumpMiB = ({ id }: { readonly id: string }): number | null => dumpMiB(id);
+  return new Incidents({ clock, machines, directory: resolve(directory, 'incidents'), memoryDumpMiB });
 }
 
 async function loadRecovery(
