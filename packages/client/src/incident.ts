@@ -35,7 +35,9 @@ export class Incidents {
     for (let offset = 0, size = 1; offset < size;) {
       const answered = await this.#link.request('GET', `${path}?offset=${offset}`, options);
       const { base64, bytes } = readIncidentContent(answered);
-      const piece = Uint8Array.from(atob(base64), (character) => character.codePointAt(0) ?? 0);
+      const text = atob(base64);
+      const piece = new Uint8Array(text.length);
+      for (let at = 0; at < text.length; at += 1) piece[at] = text.codePointAt(at) ?? 0;
       size = bytes;
       offset += piece.length;
       if (piece.length === 0) return;
