@@ -104,7 +104,12 @@ async function serve(directory: string): Promise<void> {
       findVm: () => service.get(''),
     }),
     recovery: new ScriptedRecovery(service),
-    incidents: new Incidents({ clock, directory, machines: { recoverable: () => ({ process: null }) } }),
+    incidents: new Incidents({
+      clock,
+      directory,
+      machines: { recoverable: () => ({ process: null }) },
+      memoryDumpMiB: () => null,
+    }),
     log,
     metrics: new Metrics(),
     logger,

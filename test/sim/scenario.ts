@@ -162,5 +162,6 @@ function makePolicy(random: Random): RecoveryPolicy {
     backoffMs: random.pick([1_000, 5_000, 20_000]),
     settleMs: random.pick([null, 5_000, 20_000, 60_000]),
     nmi: random.chance(0.3),
+    memoryDumpMiB: null,
   };
 }

@@ -81,6 +81,7 @@ export async function startHttp(
       clock: new SystemClock(),
       directory: '/nonexistent/incidents',
       machines: { recoverable: () => ({ process: null }) },
+      memoryDumpMiB: () => null,
     }),
     log,
     metrics,

@@ -179,7 +179,8 @@ export function readIncidentInfo(value: unknown): IncidentInfo {
 
 /** A file of an incident. */
 export function readIncidentContent(value: unknown): IncidentContent {
-  if (!isObject(value) || typeof value['base64'] !== 'string') throw unexpected('file of an incident');
+  const good = isObject(value) && typeof value['base64'] === 'string' && typeof value['bytes'] === 'number';
+  if (!good) throw unexpected('file of an incident');
   return value as unknown as IncidentContent;
 }
 

@@ -22,11 +22,27 @@ export class Incidents {
     return readIncidentInfo(await this.#link.request('GET', incidentPath(seq), options));
   }
 
-  /** A file of it. Errors: VMPULSE_E_NOT_FOUND. */
+  /** A file of it, whole; a memory dump is better read with `pieces`. Errors: VMPULSE_E_NOT_FOUND. */
   async file(seq: number, name: string, options: RequestOptions = {}): Promise<Uint8Array> {
+    const pieces: Uint8Array[] = [];
+    for await (const piece of this.pieces(seq, name, options)) pieces.push(piece);
+    return new Uint8Array(await new Blob(pieces as BlobPart[]).arrayBuffer());
+  }
+
+  /** A file of it, however large, in pieces of a few MiB. Errors: VMPULSE_E_NOT_FOUND. */
+  async *pieces(seq: number, name: string, options: RequestOptions = {}): AsyncGenerator<Uint8Array, void> {
     const path = `${incidentPath(seq)}/files/${encodeURIComponent(name)}`;
-    const { base64 } = readIncidentContent(await this.#link.request('GET', path, options));
-    return Uint8Array.from(atob(base64), (character) => character.codePointAt(0) ?? 0);
+    for (let offset = 0, size = 1; offset < size;) {
+      const answered = await this.#link.request('GET', `${path}?offset=${offset}`, options);
+      const { base64, bytes } = readIncidentContent(answered);
+      const text = atob(base64);
+      const piece = new Uint8Array(text.length);
+      for (let at = 0; at < text.length; at += 1) piece[at] = text.codePointAt(at) ?? 0;
+      size = bytes;
+      offset += piece.length;
+      if (piece.length === 0) return;
+      yield piece;
+    }
   }
 }
 

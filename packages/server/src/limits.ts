@@ -376,3 +376,19 @@ export const maxParallelEvidence = 4;
 export const maxIncidents = 200;
 /** Bytes of all incidents together. */
 export const maxIncidentBytes: number = 512 * 1024 ** 2;
+
+// Memory dumps.
+/** How long a dump of a guest's memory may take, ms: the guest stands still, and the reset waits for it. */
+export const memoryDumpTimeoutMs: number = 60_000;
+/** How long QEMU may take to let the guest go after a dump ended or was cut off, ms. */
+export const memoryDumpReleaseTimeoutMs: number = 5_000;
+/** Between two questions whether it has, ms. */
+export const memoryDumpPollMs: number = 20;
+/** What a dump has beside the guest's memory: headers, and the memory of its devices. */
+export const memoryDumpMarginBytes: number = 64 * 1024 ** 2;
+/** Disk that a dump leaves free. */
+export const freeBytesAfterDump: number = 512 * 1024 ** 2;
+/** Bytes of all dumps together; the oldest go first, the newest stays however large it is. */
+export const maxMemoryDumpBytes: number = 16 * 1024 ** 3;
+/** What of a file of an incident is answered as JSON at once. */
+export const maxIncidentPieceBytes: number = 1024 ** 2;

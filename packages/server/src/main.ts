@@ -102,13 +102,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
   let stopped: Promise<void> | undefined;
   const stop = async (reason: string): Promise<void> => {
     readiness = notReady('stopping', 'The service is stopping.');
-    parts.diskSpace?.close();
-    await parts.recovery?.close();
-    for (const part of [parts.server, parts.scripts]) await part?.stop(reason);
-    parts.monitor?.close();
-    await parts.webhooks?.close();
-    await parts.http?.close();
-    await parts.subscriptions?.close();
+    await takeApart(parts, reason);
     await store.close();
   };
   try {
@@ -125,9 +119,10 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     const delivery = await openDelivery(options, { clock, log, store, warn, findVm, observe });
     const { subscriptions, webhooks, scripts } = delivery;
     Object.assign(parts, { subscriptions, webhooks });
-    const incidents = new Incidents({ clock, machines: server, directory: resolve(directory, 'incidents') });
+    const dumpMiB = (vm: string): number | null => recovery.info(vm).policy.memoryDumpMiB;
+    const incidents = incidentsOf(server, clock, directory, dumpMiB);
     const recovered = { server, metrics, sight, evidence: incidents };
-    const recovery = await loadRecovery(recovered, { clock, log, store, logger });
+    const recovery: Recovery = await loadRecovery(recovered, { clock, log, store, logger });
     const diskSpace = await loadDiskSpace(options, { clock, log, store, logger, machines: server.machines });
     observeServer(metrics, server, store, diskSpace);
     const token = await loadToken(join(directory, 'token'));
@@ -164,6 +159,16 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     await stop('the service could not start').catch((failure: unknown) => warn('clean-up failed', failure));
     throw error;
   }
+}
+
+async function takeApart(parts: Parts, reason: string): Promise<void> {
+  parts.diskSpace?.close();
+  await parts.recovery?.close();
+  for (const part of [parts.server, parts.scripts]) await part?.stop(reason);
+  parts.monitor?.close();
+  await parts.webhooks?.close();
+  await parts.http?.close();
+  await parts.subscriptions?.close();
 }
 
 interface DeliveryPorts {
@@ -228,6 +233,16 @@ function observeServer(
     log: () => store.state(),
     diskSpace: () => diskSpace.counts(),
   });
+}
+
+function incidentsOf(
+  machines: VirtualServer,
+  clock: SystemClock,
+  directory: string,
+  dumpMiB: (vm: string) => number | null,
+): Incidents {
+  const memoryDumpMiB = ({ id }: { readonly id: string }): number | null => dumpMiB(id);
+  return new Incidents({ clock, machines, directory: resolve(directory, 'incidents'), memoryDumpMiB });
 }
 
 interface Recovered {

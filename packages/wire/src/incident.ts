@@ -35,9 +35,13 @@ export interface IncidentInfo {
   missing: MissingEvidence[];
 }
 
-/** GET /v1/incidents/{seq}/files/{name} where JSON is asked for; else the file as it is. */
+/** GET /v1/incidents/{seq}/files/{name} where JSON is asked for, a piece of the file; else the file as it is. */
 export interface IncidentContent {
   name: string;
+  /** Of the whole file. */
+  bytes: number;
+  /** Where the piece begins; 0 unless `?offset=` says otherwise. */
+  offset: number;
   base64: string;
 }
 
@@ -63,7 +67,15 @@ export const incidentSchemas: readonly NamedSchema[] = [
   ),
   named(
     'IncidentContent',
-    'A file of an incident.',
-    objectOf<IncidentContent>({ name: text(), base64: text() }, {}),
+    'A piece of a file of an incident.',
+    objectOf<IncidentContent>(
+      {
+        name: text(),
+        bytes: number('Of the whole file.'),
+        offset: number('Where the piece begins.'),
+        base64: text(),
+      },
+      {},
+    ),
   ),
 ];

@@ -43,6 +43,11 @@ export interface RecoveryBounds {
   settleMs?: number | null;
   /** The guest is set up for an NMI (it panics and writes a dump): `staged` begins with one. Default false. */
   nmi?: boolean;
+  /**
+   * With the evidence, a dump of the guest's memory is kept where its memory and 64 MiB are no more than so many MiB,
+   * 1 to 16,777,216. The guest stands still meanwhile, a minute at most. Default (null): none.
+   */
+  memoryDumpMiB?: number | null;
   /** Everything is planned and told, nothing is done. Default false. */
   dryRun?: boolean;
 }
@@ -274,6 +279,12 @@ const bounds = {
     }),
   ),
   nmi: { ...flag, description: 'staged begins with an NMI. Default false.' } as JsonSchema,
+  memoryDumpMiB: orNull(
+    number('A dump of the memory is kept with the evidence where it is no larger. Default null: none.', {
+      minimum: 1,
+      maximum: 16_777_216,
+    }),
+  ),
   dryRun: { ...flag, description: 'Everything is told, nothing is done. Default false.' } as JsonSchema,
 };
 

@@ -5,6 +5,7 @@ import { type IncidentInfo, type VirtualServer, type VmEvent, VmError, eventType
 import { type Command, InvalidArgumentError } from 'commander';
 import { type ConnectionFlags, addConnectionFlags, withServer } from './connection.ts';
 import { eventLine } from './event-sentence.ts';
+import { storyOf } from './incident-story.ts';
 import { type Column, renderTable } from './table.ts';
 import type { Terminal } from './terminal.ts';
 import { clean, toJson } from './text.ts';
@@ -62,7 +63,17 @@ function registerShow(group: Command, terminal: Terminal): void {
       const files = incident.files.map(({ name, bytes }) => clean(`  ${name}  ${bytes} bytes`));
       const missing = incident.missing.map(({ name, reason }) => clean(`  ${name}  missing: ${reason}`));
       const head = clean(`incident ${incident.seq}: '${incident.vm.name}' (${incident.verdict})`);
-      await terminal.out([head, ...events.map(eventLine), 'kept:', ...files, ...missing].join('\n'));
+      await terminal.out(
+        [
+          head,
+          ...storyOf(incident, events),
+          'events:',
+          ...events.map(eventLine),
+          'kept:',
+          ...files,
+          ...missing,
+        ].join('\n'),
+      );
     });
   });
 }
@@ -70,6 +81,7 @@ function registerShow(group: Command, terminal: Terminal): void {
 function registerSave(group: Command, terminal: Terminal): void {
   const save = group
     .command('save <event> [directory]')
+    .alias('fetch')
     .description('copies what was kept to a directory; default: incident-<event>');
   addConnectionFlags(save, 'vmpulse incident save 1234 /tmp/web-1');
   save.action(async (event: string, directory: string | undefined, flags: ConnectionFlags) => {
@@ -80,7 +92,8 @@ function registerSave(group: Command, terminal: Terminal): void {
       for (const { name } of incident.files) {
         // The server's word; a name is no path here.
         if (!/^[\w-][\w.-]{0,100}$/u.test(name)) throw new VmError('E_UNEXPECTED', 'A file has an odd name.');
-        await writeFile(join(target, name), await server.incidents.file(incident.seq, name), { flag: 'wx' });
+        const options = { flag: 'wx', mode: 0o600 };
+        await writeFile(join(target, name), server.incidents.pieces(incident.seq, name), options);
       }
       const names = incident.files.map(({ name }) => name);
       const what = names.join(', ') || 'nothing: nothing was kept';

@@ -14,6 +14,7 @@ interface PolicyFlags extends ConnectionFlags {
   backoff?: number;
   settle?: number;
   nmi?: boolean;
+  memoryDump?: number | false;
   dryRun?: boolean;
   atOnce?: number;
 }
@@ -39,6 +40,8 @@ function addPolicyFlags(command: Command, actions: readonly string[]): Command {
     .option('--settle <seconds>', 'how long a heartbeat is awaited after a step (default: a boot)', seconds)
     .option('--nmi', 'the guest is set up for an NMI; staged begins with one')
     .option('--no-nmi', 'it is not')
+    .option('--memory-dump <MiB>', 'keep a dump of the memory where it is no larger (default: none)', whole)
+    .option('--no-memory-dump', 'keep none')
     .option('--dry-run', 'everything is told, nothing is done')
     .option('--no-dry-run', 'what is planned is done');
 }
@@ -52,15 +55,20 @@ function boundsOf(flags: PolicyFlags): RecoveryBounds {
     ...(flags.backoff === undefined ? {} : { backoffMs: flags.backoff }),
     ...(flags.settle === undefined ? {} : { settleMs: flags.settle }),
     ...(flags.nmi === undefined ? {} : { nmi: flags.nmi }),
+    ...(flags.memoryDump === undefined ? {} : { memoryDumpMiB: flags.memoryDump || null }),
     ...(flags.dryRun === undefined ? {} : { dryRun: flags.dryRun }),
   };
 }
 
 function describePolicy({ policy, inherited }: RecoveryInfo): string {
-  const { action, attempts, windowMs, minRunningMs, nmi, dryRun } = policy;
+  const { action, attempts, windowMs, minRunningMs, nmi, memoryDumpMiB, dryRun } = policy;
   const least = `after ${formatDuration(minRunningMs)} of running`;
   const bounds = `${attempts} attempts in ${formatDuration(windowMs)}, ${least}`;
-  const extras = [...(nmi ? ['with NMI'] : []), ...(dryRun ? ['dry run'] : [])];
+  const extras = [
+    ...(nmi ? ['with NMI'] : []),
+    ...(memoryDumpMiB === null ? [] : [`memory dump up to ${memoryDumpMiB} MiB`]),
+    ...(dryRun ? ['dry run'] : []),
+  ];
   return `${action}${inherited ? " (the server's default)" : ''}: ${[bounds, ...extras].join(', ')}`;
 }
 
@@ -120,7 +128,7 @@ function registerDefault(group: Command, terminal: Terminal): void {
         flags.policy !== undefined || flags.atOnce !== undefined || Object.keys(bounds).length > 0;
       const value = isChange ? await server.recovery.set(changed) : current;
       const lines = Object.entries(value).map(([key, item]) =>
-        clean(`${key.padEnd(14)}${String(item ?? 'boot window')}`),
+        clean(`${key.padEnd(14)}${String(item ?? (key === 'settleMs' ? 'boot window' : 'none'))}`),
       );
       await terminal.out(flags.json === true ? toJson(value, 2) : lines.join('\n'));
     });

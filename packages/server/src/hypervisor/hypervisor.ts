@@ -147,6 +147,12 @@ export interface RunningMachine {
   serialTail(): Promise<string>;
   /** Writes what the guest's screen shows to `file` (PNG). Absent: it cannot. */
   screenshot?(file: string): Promise<void>;
+  /**
+   * Writes the guest's memory to `file` (ELF core), complete or not at all; the guest stands still meanwhile, which is
+   * not told. Errors: VM_E_OUT_OF_RESOURCE (more than `maxBytes`), E_ABORT (`signal`, or another operation came).
+   * Absent: it cannot.
+   */
+  dumpMemory?(file: string, maxBytes: number, signal: AbortSignal): Promise<void>;
   /** The registers of the guest's processors, for people. Absent: it cannot. */
   registers?(): Promise<string>;
   /** Stops observing; the process is left alone. Idempotent. */

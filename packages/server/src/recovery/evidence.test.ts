@@ -8,7 +8,7 @@ import { scriptedVm } from '../../../../test/support/scripted-machine-service.ts
 import { ScriptedTerminal } from '../../../../test/support/scripted-terminal.ts';
 import { SimulatedClock } from '../../../../test/support/simulated-clock.ts';
 import { runProgram } from '../cli/program.ts';
-import { evidencePartTimeoutMs, maxIncidents, maxScreenshotBytes } from '../limits.ts';
+import { evidencePartTimeoutMs, maxIncidentPieceBytes, maxIncidents, maxScreenshotBytes } from '../limits.ts';
 import { Incidents } from './evidence.ts';
 import type { Incident } from './record.ts';
 
@@ -16,6 +16,7 @@ let directory: string;
 let clock: SimulatedClock;
 let process: object | null;
 let incidents: Incidents;
+let memoryDumpMiB: number | null;
 
 const incident = (stoppedSeq: number): Incident => ({
   stoppedSeq,
@@ -45,6 +46,15 @@ async function gather(seq = 7): Promise<string> {
   return gathering;
 }
 
+async function fileOf(name: string): Promise<Buffer> {
+  const { handle } = await incidents.file('7', name);
+  try {
+    return await handle.readFile();
+  } finally {
+    await handle.close();
+  }
+}
+
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'vmpulse-evidence-'));
   clock = new SimulatedClock();
@@ -56,7 +66,13 @@ beforeEach(async () => {
     sample: async () => ({ atMs: 1 }),
   };
   const recoverable = (): never => ({ process }) as never;
-  incidents = new Incidents({ clock, directory: join(directory, 'incidents'), machines: { recoverable } });
+  memoryDumpMiB = null;
+  incidents = new Incidents({
+    clock,
+    directory: join(directory, 'incidents'),
+    machines: { recoverable },
+    memoryDumpMiB: () => memoryDumpMiB,
+  });
   await writeFile(join(directory, 'console'), `${'x'.repeat(100_000)}Kernel panic`);
 });
 
@@ -67,9 +83,9 @@ describe('evidence', () => {
     expect(await gather()).toBe('kept registers.txt, screen.png, serial.log, state.json');
     const kept = await incidents.get('7');
     expect(kept).toMatchObject({ seq: 7, verdict: 'hung', vm: { name: 'web-1' }, missing: [] });
-    const serial = await incidents.file('7', 'serial.log');
+    const serial = await fileOf('serial.log');
     expect([serial.length, serial.toString().endsWith('Kernel panic')]).toEqual([65_536, true]);
-    expect(JSON.parse((await incidents.file('7', 'state.json')).toString())).toMatchObject({
+    expect(JSON.parse((await fileOf('state.json')).toString())).toMatchObject({
       runState: 'running',
     });
   });
@@ -113,6 +129,46 @@ describe('evidence', () => {
     expect([kept.length, kept[0], kept.at(-1)]).toEqual([maxIncidents, maxIncidents + 3, 4]);
   });
 
+  it('has a dump of the memory where the policy wants one and it fits', async () => {
+    const dump = { bytes: 0 };
+    const dumpMemory = (file: string, most: number): Promise<void> => {
+      dump.bytes = most;
+      return writeFile(file, 'ELF');
+    };
+    process = { ...process, dumpMemory };
+    expect(await gather()).not.toContain('memory');
+    memoryDumpMiB = 100_000;
+    expect(await gather()).toContain('kept memory.elf');
+    expect(dump.bytes).toBe(100_000 * 1024 ** 2);
+    memoryDumpMiB = 64;
+    await gather(8);
+    const { missing, files } = await incidents.get('8');
+    expect(missing.map(({ name }) => name)).toEqual(['memory.elf']);
+    expect(missing[0]?.reason).toContain('allows 64 MiB');
+    expect(files).toHaveLength(4);
+  });
+
+  it('a dump that hangs is cancelled at its deadline, and told as missing', async () => {
+    memoryDumpMiB = 100_000;
+    let signal: AbortSignal | undefined;
+    const dumpMemory = (_file: string, _most: number, ends: AbortSignal): Promise<void> => {
+      signal = ends;
+      return Promise.race<never>([]);
+    };
+    process = { ...process, dumpMemory };
+    expect(await gather()).toContain('without memory.elf (not had within 60 s)');
+    expect(signal?.aborted).toBe(true);
+  });
+
+  it('a link that somebody put there is not followed', async () => {
+    await gather();
+    const screen = join(directory, 'incidents', '7', 'screen.png');
+    await rm(screen);
+    await symlink(join(directory, 'console'), screen);
+    expect((await incidents.get('7')).files.map(({ name }) => name)).not.toContain('screen.png');
+    await expect(incidents.file('7', 'screen.png')).rejects.toMatchObject({ code: 'VMPULSE_E_NOT_FOUND' });
+  });
+
   it.each(['../console', 'incident.json', '', 'nothing'])('no path leads out of it: %j', async (name) => {
     await gather();
     const failed = await incidents.file('7', name).catch((error: unknown) => error as VmError);
@@ -143,8 +199,31 @@ describe('incidents over HTTP and at the command line', () => {
     expect(json['incidents']).toMatchObject([{ seq: 7 }]);
     const png = await ask(http, 'GET', '/v1/incidents/7/files/screen.png');
     expect([png.status, png.headers['content-type'], png.text]).toEqual([200, 'image/png', 'PNG']);
+    expect(png.headers).toMatchObject({ 'content-length': '3', 'x-content-type-options': 'nosniff' });
+    const serial = await ask(http, 'HEAD', '/v1/incidents/7/files/serial.log');
+    expect([serial.status, serial.headers['content-length'], serial.text]).toEqual([200, '65536', '']);
+    expect(serial.headers['content-type']).toBe('text/plain; charset=utf-8');
     expect((await ask(http, 'GET', '/v1/incidents/8')).status).toBe(404);
     expect((await ask(http, 'GET', '/v1/incidents/7/files/..%2F..%2Fconsole')).status).toBe(404);
+  });
+
+  it('give a large file whole, and in pieces', async () => {
+    const large = Buffer.alloc(maxIncidentPieceBytes + 5, 'x');
+    const folder = join(directory, 'incidents', '7');
+    await writeFile(join(folder, 'memory.elf'), large);
+    const info = JSON.parse(await readFile(join(folder, 'incident.json'), 'utf8')) as { files: object[] };
+    info.files.push({ name: 'memory.elf', bytes: large.length });
+    await writeFile(join(folder, 'incident.json'), JSON.stringify(info));
+    const path = '/v1/incidents/7/files/memory.elf';
+    const whole = await ask(http, 'GET', path);
+    expect([whole.text.length, whole.headers['content-type']]).toEqual([
+      large.length,
+      'application/octet-stream',
+    ]);
+    const target = join(directory, 'fetched');
+    expect(await run('incident', 'fetch', '7', target)).toContain('memory.elf');
+    expect((await readFile(join(target, 'memory.elf'))).equals(large)).toBe(true);
+    expect((await ask(http, 'GET', `${path}?offset=-1`)).status).toBe(400);
   });
 
   it('tell the story of a stop, and are saved', async () => {

@@ -2,18 +2,35 @@
  * Evidence: what there is to know of a guest before it is reset, kept in DIR/incidents/<seq>/. Each part has a deadline
  * of its own, and one that fails is told as missing; nothing here ever keeps a machine from being recovered.
  */
-import { lstat, mkdir, open, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import {
+  type FileHandle,
+  lstat,
+  mkdir,
+  open,
+  readFile,
+  readdir,
+  rm,
+  statfs,
+  writeFile,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import { type IncidentInfo, VmError, type VmInfo } from '@vmpulse/wire';
 import { type Clock, withDeadline } from '../clock.ts';
 import type { RunningMachine } from '../hypervisor/hypervisor.ts';
 import {
   evidencePartTimeoutMs,
+  evidenceTimeoutMs,
+  freeBytesAfterDump,
   maxIncidentBytes,
   maxIncidents,
+  maxMemoryDumpBytes,
   maxParallelEvidence,
   maxScreenshotBytes,
   maxSerialEvidenceBytes,
+  memoryDumpMarginBytes,
+  memoryDumpReleaseTimeoutMs,
+  memoryDumpTimeoutMs,
 } from '../limits.ts';
 import { type Gate, gate } from '../vm/gate.ts';
 import type { IncidentService } from '../vm/incident-service.ts';
@@ -21,6 +38,7 @@ import type { Incident } from './record.ts';
 import type { EvidenceGatherer } from './step.ts';
 
 const summary = 'incident.json';
+const memoryFile = 'memory.elf';
 
 /** What evidence is gathered with. */
 export interface EvidencePorts {
@@ -28,6 +46,8 @@ export interface EvidencePorts {
   /** DIR/incidents, absolute; made when it is needed. */
   readonly directory: string;
   readonly machines: { recoverable(vm: string): { readonly process: RunningMachine | null } };
+  /** How large a dump of the machine's memory may be, MiB; null: none is wanted. */
+  readonly memoryDumpMiB: (vm: VmInfo) => number | null;
 }
 
 /** Gathers evidence, keeps it for a time, and shows it. */
@@ -50,6 +70,12 @@ export class Incidents implements EvidenceGatherer, IncidentService {
     }
   }
 
+  timeoutMs(vm: VmInfo): number {
+    const dumpMs =
+      this.#ports.memoryDumpMiB(vm) === null ? 0 : memoryDumpTimeoutMs + memoryDumpReleaseTimeoutMs;
+    return evidenceTimeoutMs + dumpMs;
+  }
+
   async list(): Promise<IncidentInfo[]> {
     const found = await Promise.all((await this.#seqs()).map((seq) => this.#read(seq)));
     return found.filter((incident) => incident !== null).toReversed();
@@ -65,15 +91,24 @@ export class Incidents implements EvidenceGatherer, IncidentService {
     );
   }
 
-  async file(seq: string, name: string): Promise<Buffer> {
+  async file(seq: string, name: string): Promise<{ bytes: number; handle: FileHandle }> {
     const incident = await this.get(seq);
-    // Only what the summary names is read: no path leads out of the incident.
-    const file = incident.files.find((each) => each.name === name);
-    if (file === undefined) {
+    const gone = (): VmError => {
       const names = incident.files.map((each) => each.name).join(', ') || 'none';
-      throw new VmError('VMPULSE_E_NOT_FOUND', `Incident ${seq} has no such file; its files: ${names}.`);
-    }
-    return readFile(join(this.#ports.directory, String(incident.seq), file.name));
+      return new VmError('VMPULSE_E_NOT_FOUND', `Incident ${seq} has no such file; its files: ${names}.`);
+    };
+    // Only what the summary names is read: no path leads out of the incident, and no link that somebody put there.
+    const file = incident.files.find((each) => each.name === name);
+    if (file === undefined || !isPlain(file.name)) throw gone();
+    const path = join(this.#ports.directory, String(incident.seq), file.name);
+    const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+    const handle = await open(path, flags).catch(() => {
+      throw gone();
+    });
+    const found = await handle.stat();
+    if (found.isFile()) return { bytes: found.size, handle };
+    await handle.close();
+    throw gone();
   }
 
   /** A host full of guests that died together is not asked for all of them at once. */
@@ -111,6 +146,9 @@ export class Incidents implements EvidenceGatherer, IncidentService {
       part('registers.txt', async (file) => writeFile(file, await needed(process?.registers?.()))),
       part('state.json', (file) => keepState(process, vm, file)),
     ]);
+    // Last: the guest stands still for it.
+    const undumped = await this.#dump(vm, process, join(folder, memoryFile));
+    if (undumped !== null) missing.push({ name: memoryFile, reason: undumped.slice(0, 500) });
     const files = await filesOf(folder);
     const at = new Date(clock.wallMs()).toISOString();
     const info: IncidentInfo = {
@@ -128,6 +166,35 @@ export class Incidents implements EvidenceGatherer, IncidentService {
     return `kept ${kept}${lost === '' ? '' : `; without ${lost}`}`.slice(0, 500);
   }
 
+  /** Dumps the guest's memory where the policy says so; answers why there is none. */
+  async #dump(vm: VmInfo, process: RunningMachine | null, file: string): Promise<string | null> {
+    const { clock, directory, memoryDumpMiB } = this.#ports;
+    const most = memoryDumpMiB(vm);
+    if (most === null) return null;
+    const late = new AbortController();
+    const timer = clock.setTimer(() => late.abort(), memoryDumpTimeoutMs);
+    const overdue = (): VmError =>
+      new VmError('VM_E_TIMED_OUT', `not had within ${memoryDumpTimeoutMs / 1_000} s`);
+    try {
+      const needs = vm.memoryMiB * 1024 ** 2 + memoryDumpMarginBytes;
+      const maxBytes = most * 1024 ** 2;
+      const mebibytes = Math.ceil(needs / 1024 ** 2);
+      if (needs > maxBytes) return `it may need ${mebibytes} MiB, and the policy allows ${most} MiB`;
+      const { bavail, bsize } = await statfs(directory);
+      if (needs + freeBytesAfterDump > bavail * bsize) {
+        return `it may need ${mebibytes} MiB, and the disk has ${Math.floor((bavail * bsize) / 1024 ** 2)} MiB free`;
+      }
+      const writing = needed(process?.dumpMemory?.(file, maxBytes, late.signal));
+      await withDeadline(clock, writing, memoryDumpTimeoutMs + memoryDumpReleaseTimeoutMs, overdue);
+      return null;
+    } catch (error) {
+      if (late.signal.aborted) return overdue().message;
+      return error instanceof Error ? error.message : String(error);
+    } finally {
+      timer.cancel();
+    }
+  }
+
   async #seqs(): Promise<number[]> {
     const names = await readdir(this.#ports.directory).catch(() => []);
     return names
@@ -139,7 +206,15 @@ export class Incidents implements EvidenceGatherer, IncidentService {
   async #read(seq: number): Promise<IncidentInfo | null> {
     try {
       const text = await readFile(join(this.#ports.directory, String(seq), summary), 'utf8');
-      return JSON.parse(text) as IncidentInfo;
+      const info = JSON.parse(text) as IncidentInfo;
+      const kept = await filesOf(join(this.#ports.directory, String(seq)));
+      const isThere = ({ name }: { name: string }): boolean => kept.some((each) => each.name === name);
+      const removed = info.files.filter((file) => !isThere(file));
+      const missing = removed.map(({ name }) => ({
+        name,
+        reason: 'taken away, to make room for newer ones',
+      }));
+      return { ...info, files: info.files.filter(isThere), missing: [...info.missing, ...missing] };
     } catch {
       // One that was cut off by the end of the service has no summary.
       return null;
@@ -149,15 +224,27 @@ export class Incidents implements EvidenceGatherer, IncidentService {
   /** Takes the oldest away until count and bytes are within their bounds; never the one just kept. */
   async #retain(newest: number): Promise<void> {
     const { directory } = this.#ports;
-    let [count, bytes] = [0, 0];
+    let [count, bytes, dumped] = [0, 0, 0];
     for (const seq of (await this.#seqs()).toReversed()) {
       const folder = join(directory, String(seq));
       count += 1;
-      bytes += (await filesOf(folder)).reduce((sum, file) => sum + file.bytes, 0);
+      const files = await filesOf(folder);
+      const sum = (list: IncidentInfo['files']): number => list.reduce((all, file) => all + file.bytes, 0);
+      const dumps = files.filter(({ name }) => name === memoryFile);
+      dumped += sum(dumps);
+      bytes += sum(files) - sum(dumps);
+      if (seq === newest) continue;
+      // A dump is as large as hundreds of incidents are without: it goes by itself.
+      if (dumped > maxMemoryDumpBytes) await rm(join(folder, memoryFile), { force: true });
       const fits = count <= maxIncidents && bytes <= maxIncidentBytes;
-      if (!fits && seq !== newest) await rm(folder, { recursive: true, force: true });
+      if (!fits) await rm(folder, { recursive: true, force: true });
     }
   }
+}
+
+/** A file's own name, and no path. */
+function isPlain(name: string): boolean {
+  return /^[\w-][\w.-]{0,100}$/u.test(name);
 }
 
 /** Errors: E_NOTIMPL where there is nobody to give it. */
@@ -166,14 +253,16 @@ async function needed<T>(given: Promise<T> | undefined): Promise<T> {
   return given;
 }
 
+/** Regular files only. */
 async function filesOf(folder: string): Promise<IncidentInfo['files']> {
-  const names = (await readdir(folder).catch(() => [])).filter((name) => name !== summary);
-  const files = names.map(async (name) => {
-    // One that retention takes away meanwhile, or that is none of ours.
-    const found = await lstat(join(folder, name)).catch(() => null);
-    return found?.isFile() === true ? [{ name, bytes: found.size }] : [];
-  });
-  return (await Promise.all(files)).flat().toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  const names = (await readdir(folder).catch(() => [])).filter((name) => name !== summary && isPlain(name));
+  const files = await Promise.all(
+    names.map(async (name) => {
+      const found = await lstat(join(folder, name)).catch(() => null);
+      return found?.isFile() === true ? [{ name, bytes: found.size }] : [];
+    }),
+  );
+  return files.flat().toSorted((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 /** Errors: VM_E_FILE_TOO_LARGE_FOR_VOLUME; the file is removed then. */

@@ -12,6 +12,7 @@ const policyOf = (action: RecoveryAction, change: Partial<RecoveryPolicy> = {}):
   backoffMs: 10_000,
   settleMs: null,
   nmi: false,
+  memoryDumpMiB: null,
   dryRun: false,
   ...change,
 });
@@ -182,6 +183,7 @@ describe('whatever happens', () => {
       backoffMs: fc.integer({ min: 1_000, max: 60_000 }),
       settleMs: fc.option(fc.integer({ min: 1_000, max: 200_000 })),
       nmi: fc.boolean(),
+      memoryDumpMiB: fc.constant(null),
       dryRun: fc.boolean(),
     }),
     stop: fc.record({

@@ -122,8 +122,11 @@ export function planRecovery(input: PlanInput): Decision {
   const heldBack = holdBack(machine, settleMs !== null);
   const unseen = sightWait(input);
   if (heldBack !== null) return unseen ?? heldBack;
-  // At once: it disturbs nobody, and what it shows is soon gone.
-  if (!disturbs(step)) return { do: 'step', step, attempt, counts: false };
+  // At once: it disturbs nobody, and what it shows is soon gone. But a guest stands still while its memory is dumped.
+  if (!disturbs(step)) {
+    const waits = policy.memoryDumpMiB === null ? null : unseen;
+    return waits ?? { do: 'step', step, attempt, counts: false };
+  }
   const wait = unseen ?? waitFor(input, recent);
   if (wait !== null) return wait;
   return brakeOn(input.brake) ?? { do: 'step', step, attempt, counts: isAttempt(step) };

@@ -15,6 +15,7 @@ const bounds = {
   backoffMs: whole(1_000, 3_600_000).exactOptional(),
   settleMs: whole(1_000, 3_600_000).nullable().exactOptional(),
   nmi: flag.exactOptional(),
+  memoryDumpMiB: whole(1, 16_777_216).nullable().exactOptional(),
   dryRun: flag.exactOptional(),
 };
 const [first = 'none', ...others] = recoveryActions;
@@ -40,6 +41,7 @@ const presets: CompleteRecoveryDefault = {
   backoffMs: 10_000,
   settleMs: null,
   nmi: false,
+  memoryDumpMiB: null,
   dryRun: false,
   atOnce: 2,
 };

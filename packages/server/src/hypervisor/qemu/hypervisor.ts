@@ -21,6 +21,7 @@ import { guestPortsOf } from './guest-ports.ts';
 import { machineFiles, qemuArguments } from './command-line.ts';
 import { byPidFile, findProcess, ProcessSearch } from './find-process.ts';
 import { QemuMachine } from './machine.ts';
+import { releaseMemoryDump } from './memory-dump.ts';
 import { readState } from './migration.ts';
 import { isAlive } from './proc.ts';
 import type { Probe } from './probe.ts';
@@ -122,6 +123,7 @@ export class QemuHypervisor implements Hypervisor {
     if (found === null) return { kind: 'gone', stderr: stderrTail(directory) };
     const machine = new QemuMachine({ record: { ...found, directory }, clock: this.#clock, child: null });
     await machine.learnThreads();
+    await releaseMemoryDump(directory);
     try {
       await machine.link.connect();
       const runState = await machine.runState();

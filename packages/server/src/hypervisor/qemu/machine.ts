@@ -6,7 +6,12 @@ import type { ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import { VmError } from '@vmpulse/wire';
 import { type Clock, withDeadline } from '../../clock.ts';
-import { qemuQuitTimeoutMs, qemuStartTimeoutMs, qmpCommandTimeoutMs } from '../../limits.ts';
+import {
+  memoryDumpReleaseTimeoutMs,
+  qemuQuitTimeoutMs,
+  qemuStartTimeoutMs,
+  qmpCommandTimeoutMs,
+} from '../../limits.ts';
 import { socketAddress } from '../../socket-path.ts';
 import { EventBuffer } from '../event-buffer.ts';
 import type {
@@ -23,6 +28,7 @@ import { ForeignMigration } from './foreign-migration.ts';
 import { Freezer } from './freezer.ts';
 import { diskOperationsOf, packetsSentBy, tapDevices } from './io-counters.ts';
 import { MachineLogs } from './machine-logs.ts';
+import { MemoryDump } from './memory-dump.ts';
 import { endTransfer, isTransferring, untilRead, writeState } from './migration.ts';
 import { readStat, sampleProcess, vcpuThreadIds } from './proc.ts';
 import { ProcessWatch } from './process-watch.ts';
@@ -57,6 +63,8 @@ export class QemuMachine implements RunningMachine {
   #vcpuTids: readonly number[] = [];
   #taps: readonly string[] | null = null;
   #saving = false;
+  #dumping: { readonly dump: MemoryDump; readonly held: boolean; readonly over: Promise<unknown> } | null =
+    null;
   #onReset: (() => void) | null = null;
 
   constructor(options: QemuMachineOptions) {
@@ -100,14 +108,19 @@ export class QemuMachine implements RunningMachine {
   }
 
   async #refine(state: RunState): Promise<RunState> {
-    return this.#saving ? 'saving' : this.#migration.refine(state);
+    if (this.#saving) return 'saving';
+    // Held for a dump only: it is not the guest's doing, nor anybody's will.
+    if (state === 'saving' && this.#dumping?.held === true) return 'running';
+    return this.#migration.refine(state);
   }
 
   async pause(): Promise<void> {
+    await this.#endDump();
     await this.link.execute('stop');
   }
 
   async resume(): Promise<void> {
+    await this.#endDump();
     if ((await this.link.runState()) === 'restoring') {
       await untilRead(this.link, this.#clock, qemuStartTimeoutMs);
       await this.#migration.watch();
@@ -116,6 +129,7 @@ export class QemuMachine implements RunningMachine {
   }
 
   async reset(): Promise<void> {
+    await this.#endDump();
     if ((await this.link.runState()) === 'restoring') {
       const text = 'QEMU has not read the saved state yet; turn the machine off and start it again.';
       throw new VmError('VMPULSE_E_HYPERVISOR', text);
@@ -140,6 +154,7 @@ export class QemuMachine implements RunningMachine {
   }
 
   async quit(): Promise<void> {
+    this.#dumping?.dump.cancel();
     if (this.#watch.ended) {
       await this.exited;
       return;
@@ -163,6 +178,7 @@ export class QemuMachine implements RunningMachine {
   }
 
   async save(progress: Progress, signal: AbortSignal): Promise<void> {
+    await this.#endDump();
     const wasRunning = (await this.link.runState()) === 'running';
     await this.#refuseBesideMigration();
     this.#saving = true;
@@ -212,6 +228,31 @@ export class QemuMachine implements RunningMachine {
   /** QEMU 7.1 and newer; an older one refuses the format. */
   async screenshot(file: string): Promise<void> {
     await this.link.execute('screendump', { filename: file, format: 'png' });
+  }
+
+  async dumpMemory(file: string, maxBytes: number, signal: AbortSignal): Promise<void> {
+    if (this.#dumping !== null || this.#saving) {
+      throw new VmError('VMPULSE_E_HYPERVISOR', 'Its memory or its state is being written already.');
+    }
+    const held = (await this.link.runState()) === 'running';
+    const dump = new MemoryDump(this.link, this.#clock);
+    const writing = dump.write(this.record.directory, file, maxBytes, signal);
+    this.#dumping = { dump, held, over: writing.catch(() => undefined) };
+    try {
+      await writing;
+    } finally {
+      this.#dumping = null;
+    }
+  }
+
+  /** Who has something done with the guest does not wait for a dump. Its end is awaited: QEMU refuses `cont` before. */
+  async #endDump(): Promise<void> {
+    if (this.#dumping === null) return;
+    const { dump, over } = this.#dumping;
+    dump.cancel();
+    const late = (): VmError => new VmError('VM_E_TIMED_OUT', 'The dump does not end.');
+    // Bounded: the disk it is written to may hang.
+    await withDeadline(this.#clock, over, memoryDumpReleaseTimeoutMs, late).catch(() => undefined);
   }
 
   async registers(): Promise<string> {
@@ -278,6 +319,7 @@ export class QemuMachine implements RunningMachine {
     this.#migration.take(name, data);
     const event = hypervisorEvent(name, data, atMs);
     if (event === null) return;
+    if ((event.kind === 'stopped' || event.kind === 'resumed') && this.#dumping?.held === true) return;
     if (this.#logs.take(event)) this.#events.emit({ atMs, kind: 'tripleFault' });
     this.#events.emit(event);
     if (event.kind !== 'reset') return;
