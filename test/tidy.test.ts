@@ -16,7 +16,7 @@ const SHAPE: Shape = {
   // From the ground up. Floors that the design names together are split where one is used by another.
   floors: [
     ['limits'],
-    ['clock', 'socket-path'],
+    ['clock', 'process-priority', 'socket-path'],
     ['tick', 'hypervisor'],
     ['machine-record'],
     ['event'],

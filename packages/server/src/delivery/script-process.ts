@@ -16,6 +16,7 @@ import {
   scriptOutputTurnBytes,
   scriptStopTermMs,
 } from '../limits.ts';
+import { makeOrdinary } from '../process-priority.ts';
 import { whyNoProgram } from './script-format.ts';
 
 /** What is run, and how. */
@@ -137,7 +138,11 @@ function start(run: ScriptRun): Promise<Started | string> {
       child.once('exit', (code, signal) => done({ code, signal }));
     });
     child.on('error', (error) => resolve(sentenceOf(error, executable)));
-    child.once('spawn', () => resolve({ child, pid: child.pid ?? 0, ended }));
+    child.once('spawn', () => {
+      const pid = child.pid ?? 0;
+      makeOrdinary(pid);
+      resolve({ child, pid, ended });
+    });
   });
 }
 

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { VmError } from '@vmpulse/wire';
 import type { Clock } from '../../clock.ts';
 import { maxStderrBytes } from '../../limits.ts';
+import { makeOrdinary } from '../../process-priority.ts';
 import type { ProcessRecord } from '../hypervisor.ts';
 import { machineFiles } from './command-line.ts';
 import { bootId, isAlive, parseStat } from './proc.ts';
@@ -54,6 +55,7 @@ export async function spawnQemu(request: SpawnRequest): Promise<SpawnedProcess> 
     await spawned(child, binary);
     child.unref();
     const pid = child.pid ?? 0;
+    makeOrdinary(pid);
     // At once and synchronously: our child can not be reaped, and its pid not be another's, before this turn ends.
     const startTicks = parseStat(readFileSync(`/proc/${pid}/stat`, 'utf8'))?.startTicks ?? 0;
     const startedAt = new Date(clock.wallMs()).toISOString();
