@@ -16,7 +16,7 @@ import { createHttpServer } from '../packages/server/dist/http/server.js';
 import type { DocumentStore } from '../packages/server/dist/machine-record.js';
 import { Incidents } from '../packages/server/dist/recovery/evidence.js';
 import { SqliteStore } from '../packages/server/dist/store/sqlite-store.js';
-import { resumedDraft, stoppedDraft } from '../test/support/machines.ts';
+import { machineReference, resumedDraft, stoppedDraft } from '../test/support/machines.ts';
 import { ScriptedMachineService } from '../test/support/scripted-machine-service.ts';
 import { ScriptedRecovery } from '../test/support/scripted-recovery.ts';
 
@@ -28,6 +28,8 @@ export type ServiceCommand =
       readonly names: readonly string[];
       readonly from: number;
       readonly types: readonly EventType[] | null;
+      /** Each wants its own of the 1,000 machines, and all of them are somebody's. */
+      readonly parted: boolean;
     }
   | { readonly do: 'append'; readonly perSecond: number; readonly seconds: number }
   | { readonly do: 'settled' }
@@ -155,12 +157,17 @@ async function serve(directory: string): Promise<void> {
     if (command.do === 'append') await append(command.perSecond, command.seconds);
     if (command.do === 'settled') await delay(1_000);
     if (command.do === 'subscribe') {
-      const { names, from, types } = command;
+      const { names, from, types, parted } = command;
       for (const { name } of subscriptions.counts()) await subscriptions.delete(name);
       cursors.clear();
-      for (const name of names) {
+      for (const [index, name] of names.entries()) {
         cursors.set(name, []);
-        await subscriptions.put(name, { from, types: types === null ? null : [...types] });
+        const own = Array.from(
+          { length: 1_000 / names.length },
+          (_none, nth) => machineReference(index + nth * names.length).id,
+        );
+        const filter = { types: types === null ? null : [...types], machines: parted ? own : null };
+        await subscriptions.put(name, { from, ...filter });
       }
     }
     if (command.do === 'webhooks') for (const request of command.requests) await webhooks.create(request);

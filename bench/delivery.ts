@@ -1,7 +1,8 @@
 /**
  * How fast durable subscriptions are: `npm run build`, then
  * `node bench/delivery.ts lag [SECONDS]`: from an event's being durable to its being received by a client, and to the
- * durable cursor behind it, with 1, 10 and 100 subscriptions at 1,000 events/s, and with one of 100 stuck;
+ * durable cursor behind it, with 1, 10 and 100 subscriptions at 1,000 events/s; with 100 that have machines of their
+ * own, and with one of these stuck;
  * `node bench/delivery.ts drain [EVENTS]`: how long one subscription takes for a backlog, all of it and one in a
  * hundred, with the service's memory meanwhile. Store, HTTP and clients are real; the service and all clients are a
  * process each. `--cpu-prof` writes profiles of both into the working directory.
@@ -127,10 +128,16 @@ interface Bench {
 }
 
 /** When the newest pair at or after each event came: `pairs` of ms and seq, both rising. */
-function lags(durableMs: Float64Array, first: number, pairs: readonly number[]): number[] {
+function lags(
+  durableMs: Float64Array,
+  first: number,
+  pairs: readonly number[],
+  isOwn: (seq: number) => boolean,
+): number[] {
   const result: number[] = [];
   let at = 0;
   for (let seq = first; seq <= durableMs.length; seq += 1) {
+    if (!isOwn(seq)) continue;
     while (at < pairs.length && (pairs[at + 1] ?? 0) < seq) at += 2;
     if (at < pairs.length) result.push((pairs[at] ?? 0) - (durableMs[seq - 1] ?? 0));
   }
@@ -142,28 +149,35 @@ async function measureLag(
   count: number,
   seconds: number,
   stuck: string[],
+  parted: boolean,
 ): Promise<void> {
   const names = Array.from({ length: count }, (_none, index) => `pager-${index}`);
   const { port, lastSeq } = await service.obey({ do: 'standing' });
-  const began = await service.obey({ do: 'subscribe', names, from: lastSeq + 1, types: null });
-  await clients.obey({ do: 'connect', port, names, stuck });
+  const began = await service.obey({ do: 'subscribe', names, from: lastSeq + 1, types: null, parted });
+  const connected = await clients.obey({ do: 'connect', port, names, stuck });
   const perSecond = 1_000;
   const beganMs = sharedMs();
   await service.obey({ do: 'append', perSecond, seconds });
-  const { received, cpuMs } = await clients.obey({ do: 'wait', events: perSecond * seconds });
+  const events = (perSecond * seconds) / (parted ? count : 1);
+  const { received, cpuMs } = await clients.obey({ do: 'wait', events });
   const tookMs = sharedMs() - beganMs;
   const ended = await service.obey({ do: 'settled' });
   await clients.obey({ do: 'disconnect' });
-  const heard = [...received.values()].flatMap((pairs) => lags(ended.durableMs, lastSeq + 1, pairs));
-  const acknowledged = [...ended.cursors]
-    .filter(([name]) => !stuck.includes(name))
-    .flatMap(([, pairs]) => lags(ended.durableMs, lastSeq + 1, pairs));
+  const isOwn = (name: string, seq: number): boolean =>
+    !parted || (seq - lastSeq - 1) % count === names.indexOf(name);
+  const lagsOf = (all: ReadonlyMap<string, number[]>): number[] =>
+    [...all]
+      .filter(([name]) => !stuck.includes(name))
+      .flatMap(([name, pairs]) => lags(ended.durableMs, lastSeq + 1, pairs, (seq) => isOwn(name, seq)));
+  const heard = lagsOf(received);
+  const acknowledged = lagsOf(ended.cursors);
   const cell = (values: number[], share: number): string => quantile(values, share).toFixed(1);
   const both = (values: number[]): string =>
     `${cell(values, 0.5)} / ${cell(values, 0.99)} / ${cell(values, 1)} ms`;
-  const what = stuck.length === 0 ? `${count}` : `${count}, ${stuck.length} stuck`;
+  const share = parted ? `, each wants 1 event of ${count}` : '';
+  const what = `${count}${share}${stuck.length === 0 ? '' : `, ${stuck.length} stuck`}`;
   const percent = (ms: number): string => `${((ms / tookMs) * 100).toFixed(0)} %`;
-  const load = `${percent(ended.cpuMs - began.cpuMs)}, ${percent(cpuMs)}`;
+  const load = `${percent(ended.cpuMs - began.cpuMs)}, ${percent(cpuMs - connected.cpuMs)}`;
   console.log(`| ${what} | ${both(heard)} | ${both(acknowledged)} | ${load} |`);
 }
 
@@ -172,7 +186,7 @@ async function drain({ service, clients }: Bench, events: number, types: 'all' |
   const { port, lastSeq, rssBytes, cpuMs } = await service.obey({ do: 'standing' });
   const wanted = types === 'all' ? lastSeq : Math.floor(events / rare);
   const only = types === 'all' ? null : (['heartbeatResumed'] as const);
-  await service.obey({ do: 'subscribe', names: ['pager'], from: 1, types: only });
+  await service.obey({ do: 'subscribe', names: ['pager'], from: 1, types: only, parted: false });
   const beganMs = sharedMs();
   let highest = rssBytes;
   await clients.obey({ do: 'connect', port, names: ['pager'], stuck: [] });
@@ -221,8 +235,8 @@ async function run(): Promise<void> {
         '| subscriptions | durable -> received, p50 / p99 / max | durable -> cursor durable | service, clients |',
       );
       console.log('| --- | --- | --- | --- |');
-      for (const count of [1, 10, 100]) await measureLag(bench, count, seconds, []);
-      await measureLag(bench, 100, seconds, ['pager-50']);
+      for (const count of [1, 10, 100]) await measureLag(bench, count, seconds, [], false);
+      for (const stuck of [[], ['pager-50']]) await measureLag(bench, 100, seconds, stuck, true);
     } else {
       const [events = 1_000_000] = numbers;
       const beganMs = sharedMs();
