@@ -100,12 +100,15 @@ export class SimAgent implements GuestAgentPort {
     return new Promise((resolve, reject) => {
       const timer = loop.setTimer(() => late(resolve, reject), timeoutMs);
       world.after(world.random.between(0.3, 6), () => {
-        if (this.closed || !guest.agentUp || !guest.runs) return;
-        const value = answer();
-        loop.input(guest.agentChannel, () => {
-          loop.dirty = true;
-          timer.cancel();
-          resolve(value);
+        // What is asked of a guest that stands still lies in its port, and is answered once it runs again.
+        guest.whenRunning(guest.boots, () => {
+          if (this.closed || loop.killed || !guest.agentUp) return;
+          const value = answer();
+          loop.input(guest.agentChannel, () => {
+            loop.dirty = true;
+            timer.cancel();
+            resolve(value);
+          });
         });
       });
     });

@@ -8,8 +8,9 @@ export interface Episode {
   rule: Rule;
   readonly guest: SimGuest;
   readonly startMs: number;
-  /** Last tick before it. */
+  /** Last tick before it, and what its ticker ran at then. */
   readonly lastTickMs: number;
+  readonly intervalMs: number;
   /** A bound counted anew, for when the service could not see for a time. */
   readonly fullBoundMs: number;
   byMs: number;

@@ -84,8 +84,9 @@ export class Oracle {
   /** A fault begins. */
   begin(guest: SimGuest, kind: FaultKind, change: Partial<Rule> = {}): Episode {
     const rule: Rule = { ...rules[kind], ...change, ...(this.down ? unseenRule(kind) : {}) };
-    // Of a stop that stands, that it was over for a time and came again is known to nobody.
-    const unseen = this.down && (isMomentary(kind) || guest.isTold);
+    // Of a stop that stands, that it was over for a time and came again is known to nobody who heard no tick.
+    const unticked = this.down || this.told.get(guest)?.tickedMs === null;
+    const unseen = (this.down && isMomentary(kind)) || (unticked && guest.isTold);
     const unheard = unseen || guest.heard < leastHeard || !guest.helloHeard;
     const { nowMs } = this.world;
     const lastTickMs = guest.lastEverMs ?? nowMs;
@@ -103,6 +104,7 @@ export class Oracle {
       guest,
       startMs: nowMs,
       lastTickMs,
+      intervalMs: guest.intervalMs,
       // One that was begun with anew knows nothing of the guest's lateness, and waits for a whole interval first.
       fullBoundMs: coldBoundMs + coldMarginMs + settleMs + lateMs,
       byMs: fromMs + boundMs + many + lateMs,
@@ -193,7 +195,7 @@ export class Oracle {
     this.world.after(3 * guest.intervalMs + settleMs, () => {
       if (told.stop !== stop || told.tickedMs !== nowMs || this.away > 0) return;
       if (!guest.ticking || !guest.runs) return;
-      this.fail('unresumed', guest, `ticks since ${at(nowMs)}, and seq ${stop.seq} was not taken back`);
+      this.fail('unresumed', guest, `ticks since ${Math.round(nowMs)} ms, seq ${stop.seq} stands`);
     });
   }
 
@@ -289,7 +291,7 @@ export class Oracle {
       this.fail('cause', guest, `${kind} was told with cause ${cause}, not ${causes.join(' or ')}`);
     }
     const patienceMs = rule.patienceMs?.(guest) ?? 0;
-    if (rule.from === 'silence' && decidedMs - lastTickMs < Math.max(patienceMs, guest.intervalMs)) {
+    if (rule.from === 'silence' && decidedMs - lastTickMs < Math.max(patienceMs, episode.intervalMs)) {
       this.fail('early', guest, `${kind} was told after ${Math.round(decidedMs - lastTickMs)} ms of silence`);
     }
   }
@@ -385,10 +387,6 @@ export class Oracle {
 
 function keyOf(vmId: string, type: string, wallMs: number): string {
   return `${vmId}|${type}|${Math.floor(wallMs)}`;
-}
-
-function at(ms: number): string {
-  return `${(ms / 1000).toFixed(3)} s`;
 }
 
 function summary(event: VmEvent): string {

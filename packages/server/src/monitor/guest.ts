@@ -91,6 +91,8 @@ export class Guest {
   /** Silence is not judged before: the guest was paused until a moment ago, or said hello. */
   private graceMs = 0;
   private isHeld = false;
+  /** Stalls of the service up to here were taken off windows. */
+  private forgivenToMs = Number.NEGATIVE_INFINITY;
   private rememberedLatenessMs: number | null;
   private readonly generation: number;
   private current: Phase = { is: 'off' };
@@ -297,8 +299,11 @@ export class Guest {
     const lengthMs = endedMs - stall.startedMs;
     if (lengthMs <= 0) return;
     this.silence.forgive({ ...stall, endedMs });
-    this.boots.excuse(lengthMs, endedMs);
-    this.extendWindow(lengthMs);
+    // A host that slept while this service stood still is noticed twice: a window is not extended twice for it.
+    const newMs = Math.max(0, endedMs - Math.max(stall.startedMs, this.forgivenToMs));
+    this.forgivenToMs = Math.max(this.forgivenToMs, endedMs);
+    this.boots.excuse(newMs, endedMs);
+    this.extendWindow(newMs);
     if (stall.long) this.graceMs = Math.max(this.graceMs, endedMs + coldMarginMs);
     const { phase } = this;
     if (phase.is !== 'suspected') return;

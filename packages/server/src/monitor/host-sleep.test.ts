@@ -47,4 +47,18 @@ describe('the sleep of the host', () => {
       expect(it.told).toEqual(['heartbeatStarted']);
     },
   );
+
+  test('while this service stood still makes the time of a boot longer once', async () => {
+    const it = guest({ configuration: { heartbeat: { bootWindowMaxMs: 60_000 } } });
+    await it.live();
+    it.process.setLoad({ run: 0, runDelay: 0 });
+    it.process.guestReset();
+    await it.pass(5_000);
+    it.sleptMs += 600_000;
+    it.clock.stall(30_000);
+    await it.pass(50_000);
+    expect(it.told).toEqual(['heartbeatStarted']);
+    await it.pass(8_000);
+    expect(it.told).toEqual(['heartbeatStarted', 'heartbeatStopped']);
+  });
 });

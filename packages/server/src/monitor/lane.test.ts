@@ -56,20 +56,29 @@ describe('the lane', () => {
     expect(it.clock.pendingTimers).toBe(0);
   });
 
-  test('has one timer, whoever is laid in, and wakes at least twice a second', () => {
+  test('has one timer, whoever is laid in, and wakes at least ten times a second', () => {
     const it = lane(() => -1);
     const nowMs = it.clock.monotonicMs();
     for (let slot = 0; slot < 4; slot += 1) it.lane.schedule(slot, nowMs + 60_000 - 100 * slot);
     expect(it.clock.pendingTimers).toBe(1);
     it.clock.advance(10_000);
-    expect(it.lags.length).toBe(20);
+    expect(it.lags.length).toBe(100);
+  });
+
+  test('notices a stall as the long one that it is, though nobody was to be looked at meanwhile', () => {
+    const it = lane(() => -1);
+    it.lane.schedule(0, it.clock.monotonicMs() + 60_000);
+    it.clock.advance(1_010);
+    it.clock.stall(370);
+    it.clock.advance(1_000);
+    expect(it.stalls.map(({ long }) => long)).toEqual([true]);
   });
 
   test('that is late teaches nothing of lateness, though a guest is laid in before it runs', () => {
     const it = lane(() => -1);
     const slot = it.registry.allocate();
     it.registry.begin(slot, 1_000, it.clock.monotonicMs());
-    // Looked at in the distance, so that the loop is expected each half second.
+    // Looked at in the distance, so that the loop is expected each tenth of a second.
     it.lane.schedule(1, it.clock.monotonicMs() + 60_000);
     for (let each = 0; each < 30; each += 1) {
       it.clock.advance(1_000);

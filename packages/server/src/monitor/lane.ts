@@ -13,8 +13,11 @@ import { type Stall, StallWatch } from './stall.ts';
 import { Watermark } from './watermark.ts';
 import { bucketMs, Wheel } from './wheel.ts';
 
-/** The loop wakes at least this often while it has anyone to look at, so that a stall is noticed as one. */
-const maxNapMs = 500;
+/**
+ * The loop wakes at least this often while it has anyone to look at: a stall that begins while it naps is noticed only
+ * from the nap's end on, and what is left must be enough to be noticed as long.
+ */
+const maxNapMs = 100;
 
 /** What a lane is made of. */
 export interface LaneOptions {
