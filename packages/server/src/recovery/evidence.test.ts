@@ -131,19 +131,19 @@ describe('evidence', () => {
 
   it('has a dump of the memory where the policy wants one and it fits', async () => {
     const dump = { bytes: 0 };
-    const dumpMemory = (file: string, most: number): Promise<void> => {
+    const dumpMemory = (stem: string, most: number): Promise<void> => {
       dump.bytes = most;
-      return writeFile(file, 'ELF');
+      return writeFile(`${stem}.kdump`, 'KDUMP');
     };
     process = { ...process, dumpMemory };
     expect(await gather()).not.toContain('memory');
     memoryDumpMiB = 100_000;
-    expect(await gather()).toContain('kept memory.elf');
+    expect(await gather()).toContain('kept memory.kdump');
     expect(dump.bytes).toBe(100_000 * 1024 ** 2);
     memoryDumpMiB = 64;
     await gather(8);
     const { missing, files } = await incidents.get('8');
-    expect(missing.map(({ name }) => name)).toEqual(['memory.elf']);
+    expect(missing.map(({ name }) => name)).toEqual(['memory']);
     expect(missing[0]?.reason).toContain('allows 64 MiB');
     expect(files).toHaveLength(4);
   });
@@ -156,7 +156,7 @@ describe('evidence', () => {
       return Promise.race<never>([]);
     };
     process = { ...process, dumpMemory };
-    expect(await gather()).toContain('without memory.elf (not had within 60 s)');
+    expect(await gather()).toContain('without memory (not had within 60 s)');
     expect(signal?.aborted).toBe(true);
   });
 
