@@ -19,7 +19,7 @@ const bounds = { minRunningMs: 0, memoryDumpMiB: 1_024 } as const;
 const policies = {
   panic: { ...bounds, action: 'reset', settleMs: 120_000 },
   // An NMI makes it panic, for a dump of its own; this one writes none, and is reset once it had the time.
-  hang: { ...bounds, action: 'staged', nmi: true, settleMs: 30_000 },
+  hang: { ...bounds, action: 'staged', nmi: true, settleMs: 25_000 },
 } as const;
 const stages = { panic: ['evidence', 'reset'], hang: ['evidence', 'injectNmi', 'reset'] } as const;
 
@@ -60,7 +60,9 @@ async function story(seq: number): Promise<string> {
 
 describe('a guest that is to be recovered', () => {
   test.each(['panic', 'hang'] as const)('comes back by itself after a %s, by stages', async (fault) => {
-    const vm = await service.live(`back-${fault}`, { recovery: policies[fault], vnc: true });
+    // One display is enough: with one, a guest without KVM takes three times as long to boot.
+    const hasScreen = fault === 'panic';
+    const vm = await service.live(`back-${fault}`, { recovery: policies[fault], vnc: hasScreen });
     await service.tell(vm, fault);
     const stopped = await service.heard.wait(vm.name, 'heartbeatStopped', 30_000);
     if (fault === 'hang') await killDuringDump(vm);
@@ -74,23 +76,25 @@ describe('a guest that is to be recovered', () => {
     expect(done).toEqual(stages[fault]);
     expect(service.heard.types(vm.name)).toContain('heartbeatResumed');
     const { files, missing } = await service.server.incidents.get(stopped.seq);
-    expect(missing).toEqual([]);
+    expect(missing.map(({ name }) => name)).toEqual(hasScreen ? [] : ['screen.png']);
     expect(files.map(({ name }) => name)).toEqual([
-      'memory.elf',
+      'memory.kdump',
       'registers.txt',
-      'screen.png',
+      ...(hasScreen ? ['screen.png'] : []),
       'serial.log',
       'state.json',
     ]);
     const file = async (name: string): Promise<Buffer> =>
       Buffer.from(await service.server.incidents.file(stopped.seq, name));
     expect((await file('registers.txt')).toString()).toContain('RIP');
-    const screen = lookAt(await file('screen.png'));
-    expect(screen.width * screen.height).toBeGreaterThanOrEqual(640 * 400);
-    expect(screen.colours).toBeGreaterThan(1);
-    const head = await service.server.incidents.pieces(stopped.seq, 'memory.elf').next();
-    expect(Buffer.from(head.value ?? []).toString('latin1', 0, 4)).toBe('\u007fELF');
-    expect(files[0]?.bytes).toBeGreaterThan(128 * 1024 ** 2);
+    if (hasScreen) {
+      const screen = lookAt(await file('screen.png'));
+      expect(screen.width * screen.height).toBeGreaterThanOrEqual(640 * 400);
+      expect(screen.colours).toBeGreaterThan(1);
+    }
+    const head = await service.server.incidents.pieces(stopped.seq, 'memory.kdump').next();
+    expect(Buffer.from(head.value ?? []).toString('latin1', 0, 12)).toBe('makedumpfile');
+    expect(files[0]?.bytes).toBeGreaterThan(512 * 1024);
     const info = await vm.recovery.info();
     expect(info.state).toBe('idle');
     expect(info.history.at(-1)).toMatchObject({ step: 'reset', outcome: 'succeeded' });

@@ -21,6 +21,7 @@ const contentTypes: Readonly<Record<string, string>> = {
   '.png': 'image/png',
   '.json': 'application/json',
   '.elf': 'application/octet-stream',
+  '.kdump': 'application/octet-stream',
 };
 
 /** Registers what concerns incidents. */

@@ -148,11 +148,11 @@ export interface RunningMachine {
   /** Writes what the guest's screen shows to `file` (PNG). Absent: it cannot. */
   screenshot?(file: string): Promise<void>;
   /**
-   * Writes the guest's memory to `file` (ELF core), complete or not at all; the guest stands still meanwhile, which is
-   * not told. Errors: VM_E_OUT_OF_RESOURCE (more than `maxBytes`), E_ABORT (`signal`, or another operation came).
-   * Absent: it cannot.
+   * Writes the guest's memory to `stem`.kdump (flattened) or `stem`.elf, complete or not at all; the guest stands still
+   * meanwhile, which is not told. Errors: VM_E_OUT_OF_RESOURCE (more than `maxBytes`), E_ABORT (`signal`, or another
+   * operation came). Absent: it cannot.
    */
-  dumpMemory?(file: string, maxBytes: number, signal: AbortSignal): Promise<void>;
+  dumpMemory?(stem: string, maxBytes: number, signal: AbortSignal): Promise<void>;
   /** The registers of the guest's processors, for people. Absent: it cannot. */
   registers?(): Promise<string>;
   /** Stops observing; the process is left alone. Idempotent. */

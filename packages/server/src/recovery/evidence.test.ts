@@ -8,7 +8,14 @@ import { scriptedVm } from '../../../../test/support/scripted-machine-service.ts
 import { ScriptedTerminal } from '../../../../test/support/scripted-terminal.ts';
 import { SimulatedClock } from '../../../../test/support/simulated-clock.ts';
 import { runProgram } from '../cli/program.ts';
-import { evidencePartTimeoutMs, maxIncidentPieceBytes, maxIncidents, maxScreenshotBytes } from '../limits.ts';
+import {
+  evidencePartTimeoutMs,
+  maxIncidentPieceBytes,
+  maxIncidents,
+  maxMemoryDumpBytes,
+  maxScreenshotBytes,
+  memoryDumpTimeoutMs,
+} from '../limits.ts';
 import { Incidents } from './evidence.ts';
 import type { Incident } from './record.ts';
 
@@ -131,21 +138,45 @@ describe('evidence', () => {
 
   it('has a dump of the memory where the policy wants one and it fits', async () => {
     const dump = { bytes: 0 };
-    const dumpMemory = (file: string, most: number): Promise<void> => {
+    const dumpMemory = (stem: string, most: number): Promise<void> => {
       dump.bytes = most;
-      return writeFile(file, 'ELF');
+      return writeFile(`${stem}.kdump`, 'KDUMP');
     };
     process = { ...process, dumpMemory };
     expect(await gather()).not.toContain('memory');
     memoryDumpMiB = 100_000;
-    expect(await gather()).toContain('kept memory.elf');
+    expect(await gather()).toContain('kept memory.kdump');
     expect(dump.bytes).toBe(100_000 * 1024 ** 2);
     memoryDumpMiB = 64;
     await gather(8);
     const { missing, files } = await incidents.get('8');
-    expect(missing.map(({ name }) => name)).toEqual(['memory.elf']);
+    expect(missing.map(({ name }) => name)).toEqual(['memory']);
     expect(missing[0]?.reason).toContain('allows 64 MiB');
     expect(files).toHaveLength(4);
+  });
+
+  it('a dump goes by itself where all are too large together; what was left half written goes too', async () => {
+    memoryDumpMiB = 100_000;
+    const dumpMemory = async (stem: string): Promise<void> => {
+      await writeFile(`${stem}.kdump`, '');
+      await truncate(`${stem}.kdump`, maxMemoryDumpBytes / 2 + 1);
+    };
+    process = { ...process, dumpMemory };
+    await gather(6);
+    await writeFile(join(directory, 'incidents', '6', 'memory.partial'), '');
+    await truncate(join(directory, 'incidents', '6', 'memory.partial'), maxMemoryDumpBytes);
+    await gather(7);
+    const names = await Promise.all([6, 7].map((seq) => readdir(join(directory, 'incidents', String(seq)))));
+    expect(names.map((each) => each.filter((name) => name.startsWith('memory')))).toEqual([
+      [],
+      ['memory.kdump'],
+    ]);
+    const { files, missing } = await incidents.get('6');
+    expect([files.length, missing.map(({ reason }) => reason)]).toEqual([
+      4,
+      ['taken away, to make room for newer ones'],
+    ]);
+    expect([incidents.timeoutMs(scriptedVm('a', 'b')) > memoryDumpTimeoutMs]).toEqual([true]);
   });
 
   it('a dump that hangs is cancelled at its deadline, and told as missing', async () => {
@@ -156,7 +187,7 @@ describe('evidence', () => {
       return Promise.race<never>([]);
     };
     process = { ...process, dumpMemory };
-    expect(await gather()).toContain('without memory.elf (not had within 60 s)');
+    expect(await gather()).toContain('without memory (not had within 60 s)');
     expect(signal?.aborted).toBe(true);
   });
 

@@ -38,7 +38,8 @@ import type { Incident } from './record.ts';
 import type { EvidenceGatherer } from './step.ts';
 
 const summary = 'incident.json';
-const memoryFile = 'memory.elf';
+/** memory.kdump or memory.elf, as the hypervisor can. */
+const memoryStem = 'memory';
 
 /** What evidence is gathered with. */
 export interface EvidencePorts {
@@ -54,6 +55,7 @@ export interface EvidencePorts {
 export class Incidents implements EvidenceGatherer, IncidentService {
   readonly #ports: EvidencePorts;
   #gathering = 0;
+  readonly #written = new Set<number>();
   readonly #queue: Gate[] = [];
 
   constructor(ports: EvidencePorts) {
@@ -62,9 +64,11 @@ export class Incidents implements EvidenceGatherer, IncidentService {
 
   async gather(vm: VmInfo, incident: Incident): Promise<string> {
     await this.#turn();
+    this.#written.add(incident.stoppedSeq);
     try {
       return await this.#gather(vm, incident);
     } finally {
+      this.#written.delete(incident.stoppedSeq);
       this.#gathering -= 1;
       this.#queue.shift()?.open();
     }
@@ -147,8 +151,8 @@ export class Incidents implements EvidenceGatherer, IncidentService {
       part('state.json', (file) => keepState(process, vm, file)),
     ]);
     // Last: the guest stands still for it.
-    const undumped = await this.#dump(vm, process, join(folder, memoryFile));
-    if (undumped !== null) missing.push({ name: memoryFile, reason: undumped.slice(0, 500) });
+    const undumped = await this.#dump(vm, process, join(folder, memoryStem));
+    if (undumped !== null) missing.push({ name: memoryStem, reason: undumped.slice(0, 500) });
     const files = await filesOf(folder);
     const at = new Date(clock.wallMs()).toISOString();
     const info: IncidentInfo = {
@@ -167,7 +171,7 @@ export class Incidents implements EvidenceGatherer, IncidentService {
   }
 
   /** Dumps the guest's memory where the policy says so; answers why there is none. */
-  async #dump(vm: VmInfo, process: RunningMachine | null, file: string): Promise<string | null> {
+  async #dump(vm: VmInfo, process: RunningMachine | null, stem: string): Promise<string | null> {
     const { clock, directory, memoryDumpMiB } = this.#ports;
     const most = memoryDumpMiB(vm);
     if (most === null) return null;
@@ -184,7 +188,7 @@ export class Incidents implements EvidenceGatherer, IncidentService {
       if (needs + freeBytesAfterDump > bavail * bsize) {
         return `it may need ${mebibytes} MiB, and the disk has ${Math.floor((bavail * bsize) / 1024 ** 2)} MiB free`;
       }
-      const writing = needed(process?.dumpMemory?.(file, maxBytes, late.signal));
+      const writing = needed(process?.dumpMemory?.(stem, maxBytes, late.signal));
       await withDeadline(clock, writing, memoryDumpTimeoutMs + memoryDumpReleaseTimeoutMs, overdue);
       return null;
     } catch (error) {
@@ -230,16 +234,29 @@ export class Incidents implements EvidenceGatherer, IncidentService {
       count += 1;
       const files = await filesOf(folder);
       const sum = (list: IncidentInfo['files']): number => list.reduce((all, file) => all + file.bytes, 0);
-      const dumps = files.filter(({ name }) => name === memoryFile);
+      const dumps = files.filter(({ name }) => isDump(name));
       dumped += sum(dumps);
       bytes += sum(files) - sum(dumps);
       if (seq === newest) continue;
+      // What a service left that ended in the middle of a dump.
+      if (!this.#written.has(seq)) await rm(join(folder, `${memoryStem}.partial`), { force: true });
       // A dump is as large as hundreds of incidents are without: it goes by itself.
-      if (dumped > maxMemoryDumpBytes) await rm(join(folder, memoryFile), { force: true });
+      if (dumped > maxMemoryDumpBytes) {
+        for (const { name } of dumps) await rm(join(folder, name), { force: true });
+      }
       const fits = count <= maxIncidents && bytes <= maxIncidentBytes;
       if (!fits) await rm(folder, { recursive: true, force: true });
     }
   }
+}
+
+function isDump(name: string): boolean {
+  return name === `${memoryStem}.kdump` || name === `${memoryStem}.elf`;
+}
+
+/** Not what is only being written, nor what tells of the others. */
+function isKept(name: string): boolean {
+  return name !== summary && !name.endsWith('.partial');
 }
 
 /** A file's own name, and no path. */
@@ -255,7 +272,7 @@ async function needed<T>(given: Promise<T> | undefined): Promise<T> {
 
 /** Regular files only. */
 async function filesOf(folder: string): Promise<IncidentInfo['files']> {
-  const names = (await readdir(folder).catch(() => [])).filter((name) => name !== summary && isPlain(name));
+  const names = (await readdir(folder).catch(() => [])).filter((name) => isKept(name) && isPlain(name));
   const files = await Promise.all(
     names.map(async (name) => {
       const found = await lstat(join(folder, name)).catch(() => null);

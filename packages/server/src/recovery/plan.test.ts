@@ -121,6 +121,14 @@ describe('waiting', () => {
     ['wait  sight 3000', { machine: { seenFromMs: now + 3_000 } }],
     ['wait  sight 3000', { machine: { seenFromMs: now + 3_000, verdict: 'notObserved' } }],
     ['step evidence', { stop: { taken: [] }, machine: { seenFromMs: now + 3_000 } }],
+    [
+      'wait  sight 3000',
+      {
+        policy: policyOf('reset', { memoryDumpMiB: 1_024 }),
+        stop: { taken: [] },
+        machine: { seenFromMs: now + 3_000 },
+      },
+    ],
     ['step start', { machine: { seenFromMs: now + 3_000, state: 'turnedOff', verdict: 'exited' } }],
     ['wait  backoff 4000', { attemptsMs: [now - 6_000] }],
     ['wait  backoff 9000', { attemptsMs: [now - 6_000], stop: { jitter: 1 } }],

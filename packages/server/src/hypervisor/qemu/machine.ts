@@ -63,8 +63,7 @@ export class QemuMachine implements RunningMachine {
   #vcpuTids: readonly number[] = [];
   #taps: readonly string[] | null = null;
   #saving = false;
-  #dumping: { readonly dump: MemoryDump; readonly held: boolean; readonly over: Promise<unknown> } | null =
-    null;
+  #dumping: { readonly dump: MemoryDump; readonly over: Promise<unknown> } | null = null;
   #onReset: (() => void) | null = null;
 
   constructor(options: QemuMachineOptions) {
@@ -110,7 +109,7 @@ export class QemuMachine implements RunningMachine {
   async #refine(state: RunState): Promise<RunState> {
     if (this.#saving) return 'saving';
     // Held for a dump only: it is not the guest's doing, nor anybody's will.
-    if (state === 'saving' && this.#dumping?.held === true) return 'running';
+    if (state === 'saving' && this.#dumping?.dump.held === true) return 'running';
     return this.#migration.refine(state);
   }
 
@@ -230,14 +229,13 @@ export class QemuMachine implements RunningMachine {
     await this.link.execute('screendump', { filename: file, format: 'png' });
   }
 
-  async dumpMemory(file: string, maxBytes: number, signal: AbortSignal): Promise<void> {
+  async dumpMemory(stem: string, maxBytes: number, signal: AbortSignal): Promise<void> {
     if (this.#dumping !== null || this.#saving) {
       throw new VmError('VMPULSE_E_HYPERVISOR', 'Its memory or its state is being written already.');
     }
-    const held = (await this.link.runState()) === 'running';
     const dump = new MemoryDump(this.link, this.#clock);
-    const writing = dump.write(this.record.directory, file, maxBytes, signal);
-    this.#dumping = { dump, held, over: writing.catch(() => undefined) };
+    const writing = dump.write(this.record.directory, stem, maxBytes, signal);
+    this.#dumping = { dump, over: writing.catch(() => undefined) };
     try {
       await writing;
     } finally {
@@ -264,11 +262,12 @@ export class QemuMachine implements RunningMachine {
     return this.#logs.serialTail();
   }
 
-  detach(): Promise<void> {
+  async detach(): Promise<void> {
     this.#events.close();
     this.#watch.close();
+    // Nothing would read what QEMU writes, and the guest is not left standing still.
+    await this.#endDump();
     this.#release('vmpulse stopped observing');
-    return Promise.resolve();
   }
 
   /** To be called once QEMU is up: takes the thread ids of its virtual processors, which do not change. */
@@ -319,7 +318,11 @@ export class QemuMachine implements RunningMachine {
     this.#migration.take(name, data);
     const event = hypervisorEvent(name, data, atMs);
     if (event === null) return;
-    if ((event.kind === 'stopped' || event.kind === 'resumed') && this.#dumping?.held === true) return;
+    if (
+      (event.kind === 'stopped' || event.kind === 'resumed') &&
+      this.#dumping?.dump.causes(event.kind) === true
+    )
+      return;
     if (this.#logs.take(event)) this.#events.emit({ atMs, kind: 'tripleFault' });
     this.#events.emit(event);
     if (event.kind !== 'reset') return;

@@ -1,7 +1,11 @@
 /**
- * Dumps of a guest's memory (QMP dump-guest-memory, ELF), written through a FIFO. QEMU has no command that cancels a
- * dump, and holds the guest until it ends; but one whose reader is gone ends at its next write. So a deadline, a
- * bound in bytes and even the end of this service (its reader ends with it) let the guest go. Source: QEMU's dump.c.
+ * Dumps of a guest's memory (QMP dump-guest-memory), written through a FIFO. QEMU has no command that cancels a dump,
+ * and holds the guest until it ends; but one whose reader is gone ends at its next write. So a deadline, a bound in
+ * bytes and even the end of this service (its reader ends with it) let the guest go. Source: QEMU's dump.c.
+ *
+ * Format: kdump with zlib where QEMU offers it for this machine, it leaves out what is zero and packs the rest. What
+ * goes through a FIFO is its flattened form: crash reads it as it is, `makedumpfile -R` makes a plain one of it. Else
+ * ELF, which gdb and crash read, as large as the memory. Bounds are of bytes written, whichever it is.
  */
 import { execFile } from 'node:child_process';
 import { constants } from 'node:fs';
@@ -18,15 +22,32 @@ import { asObject } from './qmp.ts';
 const fifoName = 'memory-dump.fifo';
 const run = promisify(execFile);
 
+type Format = 'elf' | 'kdump-zlib';
+
 /** One dump, which `cancel` ends. */
 export class MemoryDump {
   readonly #link: QmpLink;
   readonly #clock: Clock;
   readonly #cancelled = new AbortController();
+  /** Whose doing a STOP or RESUME is: QEMU stops the guest before it answers the command, and tells both. */
+  #holds: 'notYet' | 'asked' | 'held' | 'over' = 'notYet';
 
   constructor(link: QmpLink, clock: Clock) {
     this.#link = link;
     this.#clock = clock;
+  }
+
+  /** It holds a guest that ran, until that is told to run again. */
+  get held(): boolean {
+    return this.#holds === 'held';
+  }
+
+  /** Is this stop or resumption of the guest the dump's own doing? To be called once for each. */
+  causes(kind: 'stopped' | 'resumed'): boolean {
+    if (kind === 'stopped' && this.#holds === 'asked') this.#holds = 'held';
+    else if (kind === 'resumed' && this.#holds === 'held') this.#holds = 'over';
+    else return false;
+    return true;
   }
 
   /** Ends it; `write` then rejects once QEMU has let the guest go. */
@@ -35,35 +56,31 @@ export class MemoryDump {
   }
 
   /**
-   * Writes the guest's memory to `file`, complete or not at all, of mode 0600. Resolves or rejects when QEMU is
-   * through with it. Errors: E_ABORT, VM_E_OUT_OF_RESOURCE (more than `maxBytes`), VMPULSE_E_HYPERVISOR.
+   * Writes the guest's memory to `stem`.kdump or `stem`.elf, complete or not at all, of mode 0600. Resolves
+   * or rejects when QEMU is through with it. Errors: E_ABORT, VM_E_OUT_OF_RESOURCE (more than `maxBytes`),
+   * VMPULSE_E_HYPERVISOR.
    */
-  async write(directory: string, file: string, maxBytes: number, signal: AbortSignal): Promise<void> {
+  async write(directory: string, stem: string, maxBytes: number, signal: AbortSignal): Promise<void> {
     const fifo = join(directory, fifoName);
-    const partial = `${file}.partial`;
+    const partial = `${stem}.partial`;
     const ends = AbortSignal.any([signal, this.#cancelled.signal]);
     await rm(partial, { force: true });
     await releaseMemoryDump(directory);
+    const format = await this.#format();
     await run('mkfifo', ['-m', '600', fifo]);
     try {
       // The reader first, or QEMU waits in open() for one, and nothing of it goes on.
       const reader = await openReader(fifo);
       try {
         if (ends.aborted) throw aborted();
-        const protocol = `file:${fifo}`;
-        await this.#link.execute('dump-guest-memory', {
-          paging: false,
-          protocol,
-          detach: true,
-          format: 'elf',
-        });
+        await this.#begin(fifo, format);
         await keepStream(reader, partial, maxBytes, ends);
       } finally {
         reader.destroy();
       }
       const status = await this.#ended();
       if (status !== 'completed') throw failed(status);
-      await rename(partial, file);
+      await rename(partial, `${stem}.${format === 'elf' ? 'elf' : 'kdump'}`);
     } catch (error) {
       await this.#ended().catch(() => undefined);
       throw error;
@@ -71,6 +88,23 @@ export class MemoryDump {
       await rm(partial, { force: true });
       await rm(fifo, { force: true });
     }
+  }
+
+  async #begin(fifo: string, format: Format): Promise<void> {
+    this.#holds = 'asked';
+    try {
+      const protocol = `file:${fifo}`;
+      await this.#link.execute('dump-guest-memory', { paging: false, protocol, detach: true, format });
+    } finally {
+      // One that did not run then was stopped by somebody else.
+      if (this.#holds === 'asked') this.#holds = 'notYet';
+    }
+  }
+
+  async #format(): Promise<Format> {
+    const answer = asObject(await this.#link.execute('query-dump-guest-memory-capability'));
+    const formats = answer?.['formats'];
+    return Array.isArray(formats) && formats.includes('kdump-zlib') ? 'kdump-zlib' : 'elf';
   }
 
   /** Resolves when QEMU dumps no more and, where it held the guest for it, the guest runs again. */
