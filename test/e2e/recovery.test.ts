@@ -60,7 +60,7 @@ async function story(seq: number): Promise<string> {
 
 describe('a guest that is to be recovered', () => {
   test.each(['panic', 'hang'] as const)('comes back by itself after a %s, by stages', async (fault) => {
-    // One display is enough: with one, a guest without KVM takes three times as long to boot.
+    // One display is enough.
     const hasScreen = fault === 'panic';
     const vm = await service.live(`back-${fault}`, { recovery: policies[fault], vnc: hasScreen });
     await service.tell(vm, fault);

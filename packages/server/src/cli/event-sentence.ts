@@ -126,7 +126,7 @@ const phrases: Phrases = {
     `${previousState} -> ${state}${cause === undefined ? '' : ` (${stateCauses[cause]})`}`,
   shutdownRequested: () => 'asked to shut down (power button)',
   turnedOffByGuest: (data) => `turned off by its guest (${data.reason})`,
-  guestReset: (data) => `reset by ${data.byGuest ? 'its guest' : 'its operator'} (${data.reason})`,
+  guestReset: (data) => `reset by ${data.byGuest ? 'its guest' : 'the host'} (${data.reason})`,
   tripleFault: () => 'its processor met a triple fault',
   heartbeatStarted: ({ intervalMs, source, additionsVersion }) =>
     `heartbeat began: each ${formatDuration(intervalMs)} from its ${source} ${additionsVersion ?? ''}`.trimEnd(),
