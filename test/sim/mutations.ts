@@ -241,12 +241,18 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'recovery does not look again before the step',
-    edits: [edit('recovery/step-runner.ts', 'if (forbidden !== null) {', 'if (forbidden === undefined) {')],
+    edits: [
+      edit(
+        'recovery/step-runner.ts',
+        "'the stop is over, or an operator acted' : this.#whyNot(record, begun)",
+        "'the stop is over, or an operator acted' : null",
+      ),
+    ],
     trial: recovering('disk', 'stall'),
   },
   {
     name: 'recovery does not listen to a guest after a restart',
-    edits: [edit('recovery/execute.ts', 'if (unheardMs > 0)', 'if (Number.isNaN(unheardMs))')],
+    edits: [edit('recovery/plan.ts', 'nowMs < seenFromMs ?', 'Number.isNaN(seenFromMs) ?')],
     trial: recovering('kill', 'stop'),
   },
   {
@@ -263,12 +269,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'recovery stores its place without what it read up to there',
     edits: [
-      edit('recovery/book.ts', 'this.#unstored.add(record.vm.id);', 'void record;'),
-      edit(
-        'recovery/book.ts',
-        'return this.#stored((documents)',
-        'this.#unstored.add(record.vm.id);\n    return this.#stored((documents)',
-      ),
+      edit('recovery/book.ts', 'this.#storeAll([...this.#unstored.keys()])', 'this.#storeAll([])'),
+      edit('recovery/book.ts', 'read = Math.min(read, seq - 1)', 'void seq'),
     ],
     trial: recovering('kill', 'stop', 'mass'),
   },
@@ -294,10 +296,9 @@ export const mutations: readonly Mutation[] = [
       edit(
         'recovery/step-runner.ts',
         "const { seq } = await this.#book.tell({ ...record, attempts, incident: begun }, 'recoveryStep', data);\n" +
-          '    await this.#readBack(record.vm.id, seq);\n    return this.#carryOut(record.vm.id, stoppedSeq);',
-        "const telling = this.#book.tell({ ...record, attempts, incident: begun }, 'recoveryStep', data);" +
-          '    const outcome = await this.#carryOut(record.vm.id, stoppedSeq);\n' +
-          '    await telling;\n    return outcome;',
+          '      await this.#readBack(vmId, seq);',
+        'const told = { ...record, attempts, incident: begun };\n' +
+          "      void this.#book.tell(told, 'recoveryStep', data).catch(() => undefined);",
       ),
     ],
     trial: recovering(),

@@ -2,6 +2,7 @@
 import type { EventLog } from '../../packages/server/src/event/log.ts';
 import type { DocumentStore } from '../../packages/server/src/machine-record.ts';
 import { Recovery } from '../../packages/server/src/recovery/execute.ts';
+import type { Sight } from '../../packages/server/src/recovery/sight.ts';
 import type { VirtualServer } from '../../packages/server/src/vm/server.ts';
 import type { ServiceLoop } from './loop.ts';
 import type { Random } from './random.ts';
@@ -19,11 +20,12 @@ export interface RecoverySurroundings {
   readonly store: DocumentStore;
   readonly random: Random;
   readonly oracle: RecoveryOracle;
+  readonly sight: Sight;
 }
 
 /** As main.ts makes it; what it asks of machines goes by the oracle. */
 export function makeRecovery(around: RecoverySurroundings): Recovery {
-  const { world, loop, server, log, store, random, oracle } = around;
+  const { world, loop, server, log, store, random, oracle, sight } = around;
   return new Recovery({
     clock: loop,
     log,
@@ -32,10 +34,11 @@ export function makeRecovery(around: RecoverySurroundings): Recovery {
     machines: {
       get: (vm) => server.get(vm),
       recoverable: (vm) => server.recoverable(vm),
-      perform: async (vm, operation) => {
+      list: () => server.list(),
+      perform: async (vm, operation, stillWanted) => {
         const over = oracle.performing(vm, operation, server);
         try {
-          await server.perform(vm, operation);
+          await server.perform(vm, operation, stillWanted);
         } finally {
           over();
         }
@@ -53,7 +56,8 @@ export function makeRecovery(around: RecoverySurroundings): Recovery {
           });
         }),
     },
-    hostTrouble: () => null,
+    seeingSinceMs: () => sight.sinceMs,
+    hostTrouble: () => sight.trouble(),
     random: () => random.share(),
   });
 }

@@ -17,6 +17,7 @@ import { type LoopPace, ServiceLoop } from './loop.ts';
 import { takeNmi } from './lot.ts';
 import { FarHypervisor } from './machine.ts';
 import type { RecoveryOracle } from './recovery-oracle.ts';
+import { Sight } from '../../packages/server/src/recovery/sight.ts';
 import { makeRecovery } from './recovery-parts.ts';
 import type { World } from './world.ts';
 
@@ -66,6 +67,7 @@ export class Service {
       if ((error as { code?: string }).code === 'VMPULSE_E_LOG_UNAVAILABLE') return;
       host.defect(error instanceof Error ? (error.stack ?? error.message) : String(error));
     };
+    const sight = new Sight(loop);
     this.monitor = new Monitor({
       clock: loop,
       log: this.log,
@@ -74,7 +76,7 @@ export class Service {
         stopped: () => undefined,
         resumed: () => undefined,
         laneLag: () => undefined,
-        stalled: () => undefined,
+        stalled: (lengthMs) => sight.stalled(lengthMs),
         rejected: () => undefined,
         failed: fault,
       },
@@ -118,7 +120,7 @@ export class Service {
     });
     const { log, server } = this;
     const random = world.random.fork();
-    this.recovery = makeRecovery({ world, loop, server, log, store, random, oracle: host.recoveries });
+    this.recovery = makeRecovery({ world, loop, server, log, store, random, oracle: host.recoveries, sight });
   }
 
   /** Opens the store and makes a service over it; `start` follows. */

@@ -1,4 +1,4 @@
-import { type IncidentInfo, type VmEvent, toCloudEvent } from '@vmpulse/wire';
+import { type IncidentInfo, toCloudEvent } from '@vmpulse/wire';
 import { describe, expect, it } from 'vitest';
 import { stoppedDraft, testTimeMs } from '../../../../test/support/machines.ts';
 import { storyOf } from './incident-story.ts';
@@ -14,8 +14,8 @@ function story(...later: [type: string, data: object, seconds: number][]): strin
     timeMs: testTimeMs + seconds * 1_000,
     data: { messageId: 1, ...data },
   }));
-  const events = [stoppedDraft(1), ...drafts].map(
-    (draft, index) => toCloudEvent(draft as never, index + 1, 'test') as VmEvent,
+  const events = [stoppedDraft(1), ...drafts].map((draft, index) =>
+    toCloudEvent(draft as never, index + 1, 'test'),
   );
   return storyOf(incident, events).join('\n');
 }
@@ -71,6 +71,7 @@ describe('the story of a stop', () => {
       'verdict   hung; the event of the stop is no longer kept',
     );
     const told = story([...step('reset', 'done', { reason: 'a\n\u001B[31mb' }), 1]);
-    expect(told).not.toMatch(/\u001B|^b/mu);
+    expect(told).not.toContain('\u001B');
+    expect(told.split('\n').some((line) => line.startsWith('b'))).toBe(false);
   });
 });
