@@ -9,6 +9,7 @@
  *  attempts   more of them in the window than allowed      brake      more at once in a cohort than allowed
  *  gaveUp     a step after it was given up                 policy     a step by a policy that takes none
  *  forgotten  a stop of which nothing becomes              success    success told without a heartbeat, or a step
+ *  cancelled  told of a step that came to QEMU
  */
 import type { RecoveryPolicy, RecoveryStepName, Verdict } from '@vmpulse/wire';
 import type { TaskOperation } from '../../packages/server/src/vm/machine-service.ts';
@@ -284,8 +285,15 @@ export class RecoveryOracle {
       if (step !== 'evidence' && data['dryRun'] !== true) known.steppedOf = Number(data['stoppedSeq']);
       this.onMoment(known.guest, 'begun');
     } else {
+      const { begun } = known;
+      const isCancelled = data['phase'] === 'cancelled';
+      if (isCancelled && begun !== null) {
+        if (begun.reached > 0)
+          this.fail('cancelled', known.guest, `seq ${seq}: ${step} is told as cancelled and came to QEMU`);
+        known.attempts = known.attempts.filter((attempt) => attempt.seq !== begun.seq);
+      }
       known.begun = null;
-      known.failed = data['phase'] === 'failed';
+      known.failed = data['phase'] === 'failed' || isCancelled;
       known.lastDone = data['phase'] === 'done' ? step : null;
     }
   }
