@@ -9,7 +9,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 const script = fileURLToPath(new URL('vmpulse-ticker', import.meta.url));
 const { signals } = osConstants;
 const shells = [['bash'], ['dash'], ['busybox', 'ash']] as const;
-const deadlineMs = 10_000;
+const deadlineMs = 25_000;
 
 function runs(command: string, ...args: string[]): boolean {
   return spawnSync(command, args, { stdio: 'ignore' }).status === 0;
