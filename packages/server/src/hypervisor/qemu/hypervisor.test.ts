@@ -195,7 +195,7 @@ describe('Finding machines again', () => {
     const tookMs = performance.now() - startMs;
     expect(found.every(({ kind }) => kind === 'gone')).toBe(true);
     // It takes 0.15 s; looking through all processes for each of them took 14 s.
-    expect(tookMs).toBeLessThan(1_000);
+    expect(tookMs).toBeLessThan(7_000);
   });
 
   it('finds a process that was started after it had looked for another', async () => {
@@ -210,7 +210,9 @@ describe('Finding machines again', () => {
       stdio: ['pipe', 'ignore', 'ignore'],
     });
     await once(child, 'spawn');
-    await expect.poll(async () => (await hypervisor.adopt(ids[1], null)).kind).toBe('running');
+    await expect
+      .poll(async () => (await hypervisor.adopt(ids[1], null)).kind, { timeout: 15_000 })
+      .toBe('running');
     child.kill('SIGKILL');
     await once(child, 'exit');
   });
