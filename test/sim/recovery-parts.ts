@@ -2,6 +2,7 @@
 import type { EventLog } from '../../packages/server/src/event/log.ts';
 import type { DocumentStore } from '../../packages/server/src/machine-record.ts';
 import { Recovery } from '../../packages/server/src/recovery/execute.ts';
+import type { Sight } from '../../packages/server/src/recovery/sight.ts';
 import type { VirtualServer } from '../../packages/server/src/vm/server.ts';
 import type { ServiceLoop } from './loop.ts';
 import type { Random } from './random.ts';
@@ -17,13 +18,14 @@ export interface RecoverySurroundings {
   readonly server: VirtualServer;
   readonly log: EventLog;
   readonly store: DocumentStore;
+  readonly sight: Sight;
   readonly random: Random;
   readonly oracle: RecoveryOracle;
 }
 
 /** As main.ts makes it; what it asks of machines goes by the oracle. */
 export function makeRecovery(around: RecoverySurroundings): Recovery {
-  const { world, loop, server, log, store, random, oracle } = around;
+  const { world, loop, server, log, store, sight, random, oracle } = around;
   return new Recovery({
     clock: loop,
     log,
@@ -31,11 +33,17 @@ export function makeRecovery(around: RecoverySurroundings): Recovery {
     logger: { info: () => undefined, warn: () => undefined, error: () => undefined },
     machines: {
       get: (vm) => server.get(vm),
+      list: () => server.list(),
       recoverable: (vm) => server.recoverable(vm),
-      perform: async (vm, operation) => {
+      perform: async (vm, operation, stillWanted) => {
         const over = oracle.performing(vm, operation, server);
+        const asked = (): boolean => {
+          const wanted = stillWanted?.() ?? true;
+          if (wanted) oracle.noReturn(vm, operation);
+          return wanted;
+        };
         try {
-          await server.perform(vm, operation);
+          await server.perform(vm, operation, asked);
         } finally {
           over();
         }
@@ -53,7 +61,8 @@ export function makeRecovery(around: RecoverySurroundings): Recovery {
           });
         }),
     },
-    hostTrouble: () => null,
+    seeingSinceMs: () => sight.sinceMs,
+    hostTrouble: () => sight.trouble(),
     random: () => random.share(),
   });
 }

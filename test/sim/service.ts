@@ -8,6 +8,7 @@ import type { FakeHost } from '../../packages/server/src/hypervisor/fake.ts';
 import type { MachineEffect } from '../../packages/server/src/machine-record.ts';
 import { Monitor } from '../../packages/server/src/monitor/monitor.ts';
 import type { Recovery } from '../../packages/server/src/recovery/execute.ts';
+import { Sight } from '../../packages/server/src/recovery/sight.ts';
 import { SqliteStore } from '../../packages/server/src/store/sqlite-store.ts';
 import { VirtualServer } from '../../packages/server/src/vm/server.ts';
 import { SimAgent } from './agent.ts';
@@ -66,6 +67,7 @@ export class Service {
       if ((error as { code?: string }).code === 'VMPULSE_E_LOG_UNAVAILABLE') return;
       host.defect(error instanceof Error ? (error.stack ?? error.message) : String(error));
     };
+    const sight = new Sight(loop);
     this.monitor = new Monitor({
       clock: loop,
       log: this.log,
@@ -74,7 +76,7 @@ export class Service {
         stopped: () => undefined,
         resumed: () => undefined,
         laneLag: () => undefined,
-        stalled: () => undefined,
+        stalled: (lengthMs) => sight.stalled(lengthMs),
         rejected: () => undefined,
         failed: fault,
       },
@@ -118,7 +120,7 @@ export class Service {
     });
     const { log, server } = this;
     const random = world.random.fork();
-    this.recovery = makeRecovery({ world, loop, server, log, store, random, oracle: host.recoveries });
+    this.recovery = makeRecovery({ world, loop, server, log, store, sight, random, oracle: host.recoveries });
   }
 
   /** Opens the store and makes a service over it; `start` follows. */

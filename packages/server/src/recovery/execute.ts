@@ -227,7 +227,8 @@ export class Recovery implements RecoveryService {
   #fold(event: VmEvent, before: RecoveryRecord): void {
     const { vm } = before;
     const runningSinceMs = this.#runningSince.get(vm.id) ?? this.#startedMs(vm.id);
-    const times = { atMs: this.#timeOf(event), runningSinceMs };
+    const undecided = this.#steps.isUndecided(vm.id);
+    const times = { atMs: this.#timeOf(event), runningSinceMs, undecided };
     const { record: after, succeeded } = fold(before, event, times);
     this.#book.set(after);
     if (before.incident !== after.incident) this.#book.learned(vm.id, event.seq);

@@ -75,10 +75,13 @@ export interface Folded {
   readonly succeeded: Incident | null;
 }
 
-/** When an event is taken to have happened, and since when its machine had run by then. */
+/** When an event is taken to have happened, and what was so by then. */
 export interface FoldTimes {
   readonly atMs: number;
+  /** Since when its machine had run. */
   readonly runningSinceMs: number | null;
+  /** The step under way can still be called off: nothing that is told now is its doing. */
+  readonly undecided?: boolean;
 }
 
 /** What `event`, which is of this machine and came after all that is in the record, makes of it. */
@@ -95,7 +98,7 @@ export function fold(record: RecoveryRecord, event: VmEvent, times: FoldTimes): 
   if (isEvent(event, 'recoveryStep')) return same({ incident: ownStep(incident, event) });
   const type = eventTypeOf(event);
   if (type === 'heartbeatResumed' || type === 'heartbeatStarted') {
-    const succeeded = wasTried(incident) ? incident : null;
+    const succeeded = wasTried(incident, times) ? incident : null;
     const attempts =
       succeeded === null ? withoutBegun(record.attempts) : endAttempt(record.attempts, 'succeeded');
     return { record: { ...next, incident: null, attempts }, succeeded };
@@ -212,8 +215,8 @@ export function openIncident(
 }
 
 /** Was a step carried out, so that the heartbeat may be its doing? */
-function wasTried({ acted, last }: Incident): boolean {
-  if (acted || last === null) return acted;
+function wasTried({ acted, last }: Incident, { undecided = false }: FoldTimes): boolean {
+  if (acted || last === null || undecided) return acted;
   return disturbs(last.step) && (last.outcome !== 'begun' || last.seen.length > 0);
 }
 

@@ -55,6 +55,9 @@ export class StepRunner {
   /** Who waits until the log was read up to an event. */
   readonly #waiting = new Map<string, { readonly seq: number; readonly open: () => void }>();
 
+  /** Machines of which a step is under way that can still be called off. */
+  readonly #undecided = new Set<string>();
+
   constructor(ports: StepRunnerPorts, book: RecoveryBook, closing: AbortSignal) {
     this.#ports = ports;
     this.#book = book;
@@ -68,6 +71,11 @@ export class StepRunner {
   readTo(vmId: string, seq: number): void {
     const waiting = this.#waiting.get(vmId);
     if (waiting !== undefined && waiting.seq <= seq) waiting.open();
+  }
+
+  /** Has QEMU not been told of the step under way, so that a heartbeat still calls it off? */
+  isUndecided(vmId: string): boolean {
+    return this.#undecided.has(vmId);
   }
 
   /** Tells a step as begun, and carries it out. Errors: VMPULSE_E_LOG_UNAVAILABLE; then nothing was done. */
@@ -151,18 +159,35 @@ export class StepRunner {
       await this.#cancel(vmId, stoppedSeq, begun, against);
       return 'cancelled';
     }
-    const acts = disturbs(begun.step) && !begun.dryRun;
     const acted = incident?.acted ?? false;
-    if (acts && incident !== null) this.#book.set({ ...record, incident: { ...incident, acted: true } });
+    const acts = disturbs(begun.step) && !begun.dryRun;
+    if (acts && (begun.step === 'reset' || begun.step === 'turnOff')) this.#undecided.add(vmId);
+    else if (acts) this.#noteActed(vmId, stoppedSeq);
+    const goAhead = (): boolean => {
+      const isOpen = this.#book.records.get(vmId)?.incident?.stoppedSeq === stoppedSeq;
+      if (isOpen) this.#noteActed(vmId, stoppedSeq);
+      return isOpen;
+    };
     try {
       const reason = begun.dryRun
         ? 'dry run: nothing was done'
-        : await carryOut(this.#ports, begun.step, vmId, incident as Incident);
+        : await carryOut(this.#ports, begun.step, vmId, incident as Incident, goAhead);
+      if (acts) this.#noteActed(vmId, stoppedSeq);
       if (!this.#closing.aborted) await this.#end(vmId, stoppedSeq, { outcome: 'done', reason }, begun);
       return 'done';
     } catch (thrown) {
       return await this.#failed(vmId, stoppedSeq, begun, VmError.from(thrown), acted);
+    } finally {
+      this.#undecided.delete(vmId);
     }
+  }
+
+  /** From here on a heartbeat may be the step's doing. */
+  #noteActed(vmId: string, stoppedSeq: number): void {
+    this.#undecided.delete(vmId);
+    const record = this.#book.records.get(vmId);
+    if (record?.incident?.stoppedSeq !== stoppedSeq) return;
+    this.#book.set({ ...record, incident: { ...record.incident, acted: true } });
   }
 
   async #failed(
@@ -186,6 +211,7 @@ export class StepRunner {
       return code === 'E_ABORT' && begun.step === 'start' ? 'overtaken' : 'cancelled';
     }
     const reason = 'the operation failed';
+    if (disturbs(begun.step) && !begun.dryRun) this.#noteActed(vmId, stoppedSeq);
     await this.#end(vmId, stoppedSeq, { outcome: 'failed', reason, error: errorInfo(error) }, begun);
     return 'failed';
   }
