@@ -67,6 +67,8 @@ export interface Known {
   /** An operator does something about it. */
   forgiven: boolean;
   quietSinceMs: number;
+  /** An operator started or reset it since it was told as stopped: what is given up by then is theirs. */
+  takenOver: boolean;
 }
 
 /** A machine of which nothing is known. */
@@ -90,6 +92,7 @@ export function newKnown(guest: SimGuest): Known {
     off: null,
     forgiven: false,
     quietSinceMs: 0,
+    takenOver: false,
   };
 }
 

@@ -128,7 +128,7 @@ export class RecoveryOracle {
       known.attempts = [];
       known.gaveUp = false;
       known.steppedMs = Number.NEGATIVE_INFINITY;
-      if (operation !== 'rearm') known.off = null;
+      if (operation !== 'rearm') Object.assign(known, { off: null, takenOver: true });
     }
     if (operation !== 'rearm') known.forgiven = true;
   }
@@ -153,7 +153,7 @@ export class RecoveryOracle {
     } else if (type === 'recoveryStep') this.onStep(known, told);
     else if (type === 'recoveryHeldBack') known.heldBack.add(String(told.data['reason']));
     else if (type === 'recoveryGaveUp') {
-      if (told.data['dryRun'] !== true) known.gaveUp = true;
+      if (told.data['dryRun'] !== true) known.gaveUp ||= !known.takenOver;
       this.counts.givenUp += 1;
     } else if (type === 'recoverySucceeded') this.onSucceeded(known, told);
     else if (type === 'turnedOffByGuest' || type === 'migratedAway') {
@@ -288,7 +288,7 @@ export class RecoveryOracle {
     const exited = verdict === 'exited';
     known.open = { seq, atMs: this.world.nowMs, correlated: correlated === true, exited };
     known.tried = false;
-    known.forgiven = false;
+    Object.assign(known, { forgiven: false, takenOver: false });
     known.steppedMs = Number.NEGATIVE_INFINITY;
     known.heldBack.clear();
   }

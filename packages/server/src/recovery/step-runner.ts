@@ -12,6 +12,7 @@ import {
   type RecoveryRecord,
   type StepRecord,
   endAttempt,
+  overIfHeard,
   untaken,
   withoutBegun,
 } from './record.ts';
@@ -232,7 +233,9 @@ export class StepRunner {
     const record = this.#book.records.get(vmId);
     if (record === undefined) return;
     const isOpen = record.incident?.stoppedSeq === stoppedSeq;
-    const after = isOpen ? untaken(record) : { ...record, attempts: withoutBegun(record.attempts) };
+    const after = isOpen
+      ? overIfHeard(untaken(record))
+      : { ...record, attempts: withoutBegun(record.attempts) };
     this.#ports.onEnded(begun.step, 'cancelled', begun.dryRun);
     await this.#tell(after, stoppedSeq, begun, { phase: 'cancelled', reason });
   }
@@ -259,11 +262,16 @@ export class StepRunner {
           : {
               ...incident,
               jitter: this.#ports.random(),
+              heard: outcome === 'failed' && incident.heard === true,
               last: { ...step, outcome, endedMs: this.#book.nowMs() },
               previous: null,
             },
     };
-    await this.#tell(after, stoppedSeq, begun, { phase: outcome, reason, ...(error && { error }) });
+    await this.#tell(overIfHeard(after), stoppedSeq, begun, {
+      phase: outcome,
+      reason,
+      ...(error && { error }),
+    });
   }
 
   async #tell(
