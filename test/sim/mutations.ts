@@ -242,17 +242,14 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'recovery does not look again before the step',
     edits: [
-      edit(
-        'recovery/step-runner.ts',
-        "'the stop is over, or an operator acted' : this.#whyNot(record, begun)",
-        "'the stop is over, or an operator acted' : null",
-      ),
+      edit('recovery/step-runner.ts', 'if (against !== null) {', 'if (against !== null && isOver) {'),
+      edit('recovery/step.ts', '() => !ticked(', '() => true || !ticked('),
     ],
     trial: recovering('disk', 'stall'),
   },
   {
     name: 'recovery does not listen to a guest after a restart',
-    edits: [edit('recovery/plan.ts', 'nowMs < seenFromMs ?', 'Number.isNaN(seenFromMs) ?')],
+    edits: [edit('recovery/plan.ts', 'nowMs < seenFromMs ? { do:', 'nowMs + Infinity < seenFromMs ? { do:')],
     trial: recovering('kill', 'stop'),
   },
   {
@@ -269,8 +266,16 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'recovery stores its place without what it read up to there',
     edits: [
-      edit('recovery/book.ts', 'this.#storeAll([...this.#unstored.keys()])', 'this.#storeAll([])'),
-      edit('recovery/book.ts', 'read = Math.min(read, seq - 1)', 'void seq'),
+      edit(
+        'recovery/book.ts',
+        'if (!written.has(vmId)) read = Math.min(read, seq - 1);',
+        'if (!written.has(vmId)) read = Math.max(read, seq - 1);',
+      ),
+      edit(
+        'recovery/book.ts',
+        'return this.#storeAll([...this.#unstored.keys()]);',
+        'return this.#storeAll([]);',
+      ),
     ],
     trial: recovering('kill', 'stop', 'mass'),
   },
@@ -297,11 +302,26 @@ export const mutations: readonly Mutation[] = [
         'recovery/step-runner.ts',
         "const { seq } = await this.#book.tell({ ...record, attempts, incident: begun }, 'recoveryStep', data);\n" +
           '      await this.#readBack(vmId, seq);',
-        'const told = { ...record, attempts, incident: begun };\n' +
-          "      void this.#book.tell(told, 'recoveryStep', data).catch(() => undefined);",
+        "this.#book.tell({ ...record, attempts, incident: begun }, 'recoveryStep', data).catch(() => undefined);",
       ),
     ],
     trial: recovering(),
+  },
+  {
+    name: 'recovery tells success of a step that it called off',
+    edits: [
+      edit(
+        'recovery/execute.ts',
+        'const undecided = this.#steps.isUndecided(vm.id);',
+        'const undecided = false;',
+      ),
+    ],
+    trial: recovering(),
+  },
+  {
+    name: 'recovery takes the host for well right after a stall',
+    edits: [edit('recovery/sight.ts', 'this.#lengthMs = lengthMs;', 'void lengthMs;')],
+    trial: recovering('stall', 'mass'),
   },
   {
     name: 'recovery has no brake',

@@ -9,40 +9,36 @@
  *  attempts   more of them in the window than allowed      brake      more at once in a cohort than allowed
  *  gaveUp     a step after it was given up                 policy     a step by a policy that takes none
  *  forgotten  a stop of which nothing becomes              success    success told without a heartbeat, or a step
- *  cancelled  told of a step that came to QEMU
+ *  sight      a guest that runs is disturbed before it was listened to since the service began, or stood still
+ *  host       one of many is disturbed while the host counts as not well
+ *  cancelled  told as not carried out, and it came to QEMU
  */
-import type { RecoveryPolicy, RecoveryStepName, Verdict } from '@vmpulse/wire';
+import type { RecoveryPolicy, RecoveryStepName } from '@vmpulse/wire';
 import type { TaskOperation } from '../../packages/server/src/vm/machine-service.ts';
 import type { VirtualServer } from '../../packages/server/src/vm/server.ts';
 import type { SimGuest } from './guest.ts';
 import type { Oracle } from './oracle.ts';
-import { type Known, type Step, forgetPast, newKnown, quietBoundMs, takesSteps } from './recovery-known.ts';
+import {
+  type Known,
+  type Step,
+  forbidding,
+  forgetPast,
+  newKnown,
+  quietBoundMs,
+  sightMs,
+  stepOf,
+  takeBack,
+  takesSteps,
+} from './recovery-known.ts';
 import type { World } from './world.ts';
 
 /** What was told a moment ago may not have been read back yet. */
 const readMs = 250;
-/** Stops so near each other are one cohort to the brake. */
-const cohortMs = 60_000;
-/** A machine counts as being recovered for so long after a step. */
-const recoveringMs = 120_000;
+/** Stops so near each other are one cohort to the brake, and so long a machine is being recovered after a step. */
+const [cohortMs, recoveringMs] = [60_000, 120_000];
 const lookEveryMs = 2_000;
-
-const forbidding: ReadonlySet<Verdict> = new Set<Verdict>([
-  'busy',
-  'starved',
-  'additionsStopped',
-  'unknown',
-  'suspended',
-  'suspected',
-  'alive',
-]);
-
-const stepOf: Partial<Record<TaskOperation, RecoveryStepName>> = {
-  injectNmi: 'injectNmi',
-  reset: 'reset',
-  turnOff: 'turnOff',
-  startup: 'start',
-};
+/** From two seconds on a stall counts (one that is hardly longer may be measured as shorter): for so long after it. */
+const [stallCountsMs, unwellMs] = [2_200, 60_000];
 
 /** How much there was to recover. */
 export interface RecoveryCounts {
@@ -73,6 +69,8 @@ export class RecoveryOracle {
   /** When the service last went on after a stall, or came back. */
   private stalledUntilMs = Number.NEGATIVE_INFINITY;
   private upSinceMs = 0;
+  /** When the last stall that counts of this service ended. */
+  private stoodStillMs = Number.NEGATIVE_INFINITY;
   private server: VirtualServer | null = null;
   private wallStepped = false;
 
@@ -92,6 +90,7 @@ export class RecoveryOracle {
   came(server: VirtualServer): void {
     this.server = server;
     this.upSinceMs = this.world.nowMs;
+    this.stoodStillMs = Number.NEGATIVE_INFINITY;
     // Between two services only the wall clock goes on: who moves it moves the window.
     if (this.wallStepped) for (const known of this.known.values()) forgetPast(known);
     this.wallStepped = false;
@@ -107,8 +106,9 @@ export class RecoveryOracle {
     }
   }
 
-  stalled(): void {
+  stalled(lengthMs: number): void {
     this.stalledUntilMs = this.world.nowMs;
+    if (lengthMs >= stallCountsMs) this.stoodStillMs = this.world.nowMs;
   }
 
   steppedWall(): void {
@@ -128,7 +128,7 @@ export class RecoveryOracle {
       known.attempts = [];
       known.gaveUp = false;
       known.steppedMs = Number.NEGATIVE_INFINITY;
-      if (operation !== 'rearm') known.off = null;
+      if (operation !== 'rearm') Object.assign(known, { off: null, takenOver: true });
     }
     if (operation !== 'rearm') known.forgiven = true;
   }
@@ -151,9 +151,9 @@ export class RecoveryOracle {
       this.close(known);
       known.beatSeq = seq;
     } else if (type === 'recoveryStep') this.onStep(known, told);
-    else if (type === 'recoveryHeldBack') known.heldBack = String(told.data['reason']);
+    else if (type === 'recoveryHeldBack') known.heldBack.add(String(told.data['reason']));
     else if (type === 'recoveryGaveUp') {
-      if (told.data['dryRun'] !== true) known.gaveUp = true;
+      if (told.data['dryRun'] !== true) known.gaveUp ||= !known.takenOver;
       this.counts.givenUp += 1;
     } else if (type === 'recoverySucceeded') this.onSucceeded(known, told);
     else if (type === 'turnedOffByGuest' || type === 'migratedAway') {
@@ -177,6 +177,12 @@ export class RecoveryOracle {
     };
   }
 
+  /** It says for the last time that it is to be done. */
+  noReturn(vmId: string, operation: TaskOperation): void {
+    const known = this.of(vmId);
+    this.judgeGuest(known, `${operation}, about to be told to QEMU`);
+  }
+
   /** A command came to QEMU. */
   reached(vmId: string, what: 'reset' | 'injectNmi' | 'quit' | 'start'): void {
     const { performing, guest } = this.of(vmId);
@@ -188,12 +194,11 @@ export class RecoveryOracle {
 
   private judge(known: Known, operation: TaskOperation, server: VirtualServer): Step {
     const { guest, policy, begun, open } = known;
-    const { world, oracle } = this;
-    const { nowMs } = world;
+    const { nowMs } = this.world;
     const what = `${operation} of ${open === null ? 'no stop' : `stop ${open.seq}`}`;
     const ago = (sinceMs: number): number => nowMs - Math.max(sinceMs, this.stalledUntilMs);
     const fail = (rule: string, text: string): void => this.fail(rule, guest, `${what}: ${text}`);
-    const boundMs = readMs + oracle.loopLateMs;
+    const boundMs = readMs + this.oracle.loopLateMs;
     if (begun === null || begun.step !== stepOf[operation]) fail('durable', 'it is not on disk as begun');
     if (!takesSteps(policy)) fail('policy', `the policy is ${JSON.stringify(policy)}`);
     if (known.gaveUp) fail('gaveUp', 'it was given up');
@@ -201,12 +206,11 @@ export class RecoveryOracle {
     if (open === null && !startsOwn && ago(known.closedMs) > boundMs) fail('unstopped', 'no stop is open');
     const { off } = known;
     if (off !== null && ago(off.atMs) > boundMs) fail('theirs', `turned off by ${off.by}`);
-    const { tickingSinceMs } = guest;
-    if (tickingSinceMs !== null && ago(tickingSinceMs) > boundMs) {
-      const up = `the service is up for ${Math.round(nowMs - this.upSinceMs)} ms`;
-      fail('alive', `it ticks for ${Math.round(nowMs - tickingSinceMs)} ms; ${up}`);
+    this.judgeGuest(known, what);
+    const seenMs = nowMs - Math.max(this.upSinceMs, this.stoodStillMs);
+    if (operation !== 'startup' && seenMs < sightMs(guest)) {
+      fail('sight', `it is listened to for ${Math.round(seenMs)} ms only`);
     }
-    if (guest.dumping) fail('dump', 'it writes its dump');
     if (!startsOwn) {
       this.judgeTold(guest, server, what);
       this.count(known, begun, operation, what);
@@ -214,14 +218,24 @@ export class RecoveryOracle {
     }
     known.steppedMs = nowMs;
     known.tried = true;
-    return begun ?? { seq: 0, step: 'reset', reached: 0, ownStart: false };
+    return begun ?? { seq: 0, step: 'reset', reached: 0, ownStart: false, before: null, succeeded: false };
+  }
+
+  private judgeGuest({ guest }: Known, what: string): void {
+    const { nowMs } = this.world;
+    const { tickingSinceMs } = guest;
+    const boundMs = readMs + this.oracle.loopLateMs;
+    if (tickingSinceMs !== null && nowMs - Math.max(tickingSinceMs, this.stalledUntilMs) > boundMs) {
+      const up = `the service is up for ${Math.round(nowMs - this.upSinceMs)} ms`;
+      this.fail('alive', guest, `${what}: it ticks for ${Math.round(nowMs - tickingSinceMs)} ms; ${up}`);
+    }
+    if (guest.dumping) this.fail('dump', guest, `${what}: it writes its dump`);
   }
 
   private judgeTold(guest: SimGuest, server: VirtualServer, what: string): void {
     const { state, guest: told } = server.get(guest.id);
-    if (state !== 'turnedOff' && forbidding.has(told.verdict)) {
-      this.fail('verdict', guest, `${what}: the verdict is ${told.verdict}`);
-    }
+    const forbidden = state !== 'turnedOff' && forbidding.has(told.verdict);
+    if (forbidden) this.fail('verdict', guest, `${what}: the verdict is ${told.verdict}`);
     if (told.hold !== null) this.fail('hold', guest, `${what}: its watch is held: ${told.hold.reason}`);
   }
 
@@ -247,6 +261,11 @@ export class RecoveryOracle {
         each.open !== null && takesSteps(each.policy) && Math.abs(each.open.atMs - open.atMs) < cohortMs,
     );
     if (!open.correlated && near.length < Math.max(2, this.atOnce) + 1) return;
+    // How the host is is looked at once in a second.
+    const agoMs = Math.round(nowMs - this.stoodStillMs);
+    if (agoMs > 1_250 && agoMs < unwellMs - 1_250) {
+      this.fail('host', known.guest, `${what}: the service stood still ${agoMs} ms ago`);
+    }
     const others = [...this.known.values()].filter(
       (each) =>
         each !== known &&
@@ -257,10 +276,7 @@ export class RecoveryOracle {
     );
     if (others.length >= this.atOnce) {
       const names = others.map(({ guest }) => guest.name).join(', ');
-      const cohort = near.map(
-        ({ guest, open: each }) => `${guest.name} (${Math.round((each?.atMs ?? 0) - open.atMs)} ms)`,
-      );
-      const mass = `with ${open.correlated ? 'cohort' : cohort.join(', ')}`;
+      const mass = open.correlated ? 'of a cohort' : `with ${near.map(({ guest }) => guest.name).join(', ')}`;
       this.fail('brake', known.guest, `${what} ${mass}: ${names} are being recovered`);
     }
   }
@@ -272,30 +288,37 @@ export class RecoveryOracle {
     const exited = verdict === 'exited';
     known.open = { seq, atMs: this.world.nowMs, correlated: correlated === true, exited };
     known.tried = false;
-    known.forgiven = false;
+    Object.assign(known, { forgiven: false, takenOver: false });
     known.steppedMs = Number.NEGATIVE_INFINITY;
-    known.heldBack = null;
+    known.heldBack.clear();
   }
 
   private onStep(known: Known, { seq, data }: Told): void {
     const step = data['step'] as RecoveryStepName;
-    known.heldBack = null;
     if (data['phase'] === 'begun') {
-      known.begun = { seq, step, reached: 0, ownStart: step === 'start' && known.lastDone === 'turnOff' };
+      const { steppedOf, steppedMs, tried, lastDone } = known;
+      const before = { steppedOf, steppedMs, tried };
+      const ownStart = step === 'start' && lastDone === 'turnOff';
+      known.begun = { seq, step, reached: 0, ownStart, before, succeeded: false };
       if (step !== 'evidence' && data['dryRun'] !== true) known.steppedOf = Number(data['stoppedSeq']);
       this.onMoment(known.guest, 'begun');
+    } else if (data['phase'] === 'cancelled') {
+      this.onCancelled(known, seq);
     } else {
-      const { begun } = known;
-      const isCancelled = data['phase'] === 'cancelled';
-      if (isCancelled && begun !== null) {
-        if (begun.reached > 0)
-          this.fail('cancelled', known.guest, `seq ${seq}: ${step} is told as cancelled and came to QEMU`);
-        known.attempts = known.attempts.filter((attempt) => attempt.seq !== begun.seq);
-      }
       known.begun = null;
-      known.failed = data['phase'] === 'failed' || isCancelled;
+      known.failed = data['phase'] === 'failed';
       known.lastDone = data['phase'] === 'done' ? step : null;
     }
+  }
+
+  private onCancelled(known: Known, seq: number): void {
+    const { begun, guest } = known;
+    known.begun = null;
+    if (begun === null) return;
+    const what = `seq ${seq}: ${begun.step} is told as cancelled`;
+    if (begun.reached > 0) this.fail('cancelled', guest, `${what}, and came to QEMU`);
+    if (begun.succeeded) this.fail('success', guest, `${what}, and was told as a success`);
+    takeBack(known, begun);
   }
 
   private onSucceeded(known: Known, { seq, data }: Told): void {
@@ -306,6 +329,8 @@ export class RecoveryOracle {
     }
     if (known.steppedOf !== stoppedSeq)
       this.fail('success', known.guest, `seq ${seq} tells success without a step`);
+    const { begun } = known;
+    if (begun !== null) begun.succeeded = begun.before?.steppedOf !== stoppedSeq;
   }
 
   private onState(known: Known, state: string): void {
@@ -343,14 +368,16 @@ export class RecoveryOracle {
   }
 
   private isHeld({ guest, heldBack }: Known, server: VirtualServer): boolean {
-    if (heldBack === 'fleetBrake') {
+    if (heldBack.has('hostUnwell') && this.world.nowMs - this.stoodStillMs < unwellMs + 5_000) return true;
+    if (heldBack.has('fleetBrake')) {
       const recovering = [...this.known.values()].filter(
         (each) =>
           each.guest !== guest &&
           each.open !== null &&
+          !each.gaveUp &&
           this.world.nowMs - each.steppedMs < recoveringMs + 5_000,
       );
-      if (recovering.length > 0) return true;
+      if (recovering.length >= this.atOnce) return true;
     }
     try {
       const vm = server.get(guest.id);

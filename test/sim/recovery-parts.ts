@@ -18,14 +18,14 @@ export interface RecoverySurroundings {
   readonly server: VirtualServer;
   readonly log: EventLog;
   readonly store: DocumentStore;
+  readonly sight: Sight;
   readonly random: Random;
   readonly oracle: RecoveryOracle;
-  readonly sight: Sight;
 }
 
 /** As main.ts makes it; what it asks of machines goes by the oracle. */
 export function makeRecovery(around: RecoverySurroundings): Recovery {
-  const { world, loop, server, log, store, random, oracle, sight } = around;
+  const { world, loop, server, log, store, sight, random, oracle } = around;
   return new Recovery({
     clock: loop,
     log,
@@ -33,12 +33,17 @@ export function makeRecovery(around: RecoverySurroundings): Recovery {
     logger: { info: () => undefined, warn: () => undefined, error: () => undefined },
     machines: {
       get: (vm) => server.get(vm),
-      recoverable: (vm) => server.recoverable(vm),
       list: () => server.list(),
+      recoverable: (vm) => server.recoverable(vm),
       perform: async (vm, operation, stillWanted) => {
         const over = oracle.performing(vm, operation, server);
+        const asked = (): boolean => {
+          const wanted = stillWanted?.() ?? true;
+          if (wanted) oracle.noReturn(vm, operation);
+          return wanted;
+        };
         try {
-          await server.perform(vm, operation, stillWanted);
+          await server.perform(vm, operation, asked);
         } finally {
           over();
         }

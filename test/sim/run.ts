@@ -166,8 +166,3 @@ async function play(
   present.service?.kill();
   return { oracle, faults, recovery: recoveries.counts };
 }
-
-/** What failed in a run, a line each. */
-export function whatFailed({ seed, failures }: RunResult): string[] {
-  return failures.map(({ rule, guest, text }) => `seed ${seed}: ${rule} ${guest}: ${text}`);
-}

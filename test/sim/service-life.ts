@@ -95,7 +95,7 @@ async function stall({ host, present, oracle, random }: ServiceStage): Promise<v
   service.loop.stall(lengthMs);
   if (wholeHost) for (const guest of host.guests) guest.stand(lengthMs, lengthMs > 250 ? 200 : 5);
   await host.world.sleep(lengthMs);
-  host.recoveries.stalled();
+  host.recoveries.stalled(lengthMs);
   await host.world.sleep(1);
   oracle.away -= 1;
   oracle.back();

@@ -8,6 +8,7 @@ import type { FakeHost } from '../../packages/server/src/hypervisor/fake.ts';
 import type { MachineEffect } from '../../packages/server/src/machine-record.ts';
 import { Monitor } from '../../packages/server/src/monitor/monitor.ts';
 import type { Recovery } from '../../packages/server/src/recovery/execute.ts';
+import { Sight } from '../../packages/server/src/recovery/sight.ts';
 import { SqliteStore } from '../../packages/server/src/store/sqlite-store.ts';
 import { VirtualServer } from '../../packages/server/src/vm/server.ts';
 import { SimAgent } from './agent.ts';
@@ -17,7 +18,6 @@ import { type LoopPace, ServiceLoop } from './loop.ts';
 import { takeNmi } from './lot.ts';
 import { FarHypervisor } from './machine.ts';
 import type { RecoveryOracle } from './recovery-oracle.ts';
-import { Sight } from '../../packages/server/src/recovery/sight.ts';
 import { makeRecovery } from './recovery-parts.ts';
 import type { World } from './world.ts';
 
@@ -120,7 +120,7 @@ export class Service {
     });
     const { log, server } = this;
     const random = world.random.fork();
-    this.recovery = makeRecovery({ world, loop, server, log, store, random, oracle: host.recoveries, sight });
+    this.recovery = makeRecovery({ world, loop, server, log, store, sight, random, oracle: host.recoveries });
   }
 
   /** Opens the store and makes a service over it; `start` follows. */

@@ -34,7 +34,7 @@ import { reconcile } from './reconcile.ts';
 import type { RecoveryObserver } from './observer.ts';
 import { gaveUp, heldBack, planned, success } from './notices.ts';
 import { type Decision, planRecovery } from './plan.ts';
-import { type Incident, type RecoveryRecord, afresh, emptyRecord, fold, withoutBegun } from './record.ts';
+import { type Incident, type RecoveryRecord, afresh, emptyRecord, fold, over, rearmed } from './record.ts';
 import { type Replanned, StepRunner, type StepRunnerPorts } from './step-runner.ts';
 import type { StepPorts } from './step.ts';
 import { Turns } from './turns.ts';
@@ -146,7 +146,7 @@ export class Recovery implements RecoveryService {
     const record = this.#book.records.get(id) ?? emptyRecord({ id, name });
     const incident = record.incident ?? standingIncident(found, this.#book.nowMs());
     if (incident !== null || this.#book.records.has(id)) {
-      this.#book.set({ ...record, gaveUp: null, attempts: [], incident: incident && afresh(incident) });
+      this.#book.set(rearmed(record, incident));
       await this.#book.store(id);
       this.#turns.take(id);
     }
@@ -227,7 +227,8 @@ export class Recovery implements RecoveryService {
   #fold(event: VmEvent, before: RecoveryRecord): void {
     const { vm } = before;
     const runningSinceMs = this.#runningSince.get(vm.id) ?? this.#startedMs(vm.id);
-    const times = { atMs: this.#timeOf(event), runningSinceMs };
+    const undecided = this.#steps.isUndecided(vm.id);
+    const times = { atMs: this.#timeOf(event), runningSinceMs, undecided };
     const { record: after, succeeded } = fold(before, event, times);
     this.#book.set(after);
     if (before.incident !== after.incident) this.#book.learned(vm.id, event.seq);
@@ -389,7 +390,7 @@ export class Recovery implements RecoveryService {
   #drop(vmId: string, stoppedSeq: number): void {
     const record = this.#book.records.get(vmId);
     if (record?.incident?.stoppedSeq !== stoppedSeq) return;
-    this.#book.set({ ...record, incident: null, attempts: withoutBegun(record.attempts) });
+    this.#book.set(over(record));
     this.#keep(vmId);
   }
 }

@@ -132,6 +132,32 @@ describe('a heartbeat that comes once the operation has begun', () => {
     expect(served.watch(id).calls).not.toContain('event reset');
     expect(served.watch(id).calls.at(-1)).toBe('unsuspend');
   });
+
+  it('and is told before QEMU is told is no success of a step that is never done, and no attempt', async () => {
+    const id = await served.running({ action: 'reset', attempts: 1 });
+    const perform = served.server.perform.bind(served.server);
+    let cutIn = true;
+    served.server.perform = (...args) => {
+      if (!cutIn) return perform(...args);
+      cutIn = false;
+      const go = served.stallWrites();
+      const done = perform(...args);
+      served.clock.setTimer(() => {
+        void served.say(id, 'heartbeatResumed', { outageMs: 1, stoppedSeq: null }).then(go);
+      }, 1);
+      return done;
+    };
+    await served.stopped(id);
+    expect(await served.told()).toEqual(['Planned', 'reset begun', 'reset cancelled']);
+    expect([served.recovery.info(id).history, served.watch(id).calls.includes('event reset')]).toEqual([
+      [],
+      false,
+    ]);
+    await served.stopped(id);
+    await served.resumed(id);
+    const again = ['Planned', 'reset begun', 'reset done', 'Succeeded'];
+    expect((await served.told()).slice(3)).toEqual(again);
+  });
 });
 
 describe('a start of recovery', () => {

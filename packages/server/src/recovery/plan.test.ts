@@ -134,6 +134,10 @@ describe('waiting', () => {
     ['wait  backoff 9000', { attemptsMs: [now - 6_000], stop: { jitter: 1 } }],
     ['wait  backoff 14000', { attemptsMs: [now - 100_000, now - 6_000] }],
     ['giveUp attempts', { attemptsMs: [now - 3_000_000, now - 100_000, now - 50_000] }],
+    [
+      'holdBack booting',
+      { attemptsMs: [now - 3_000_000, now - 100_000, now - 50_000], machine: { verdict: 'alive' } },
+    ],
     ['step reset', { attemptsMs: [now - 3_600_000, now - 100_000, now - 50_000] }],
     [
       'wait  settle 119000',

@@ -116,6 +116,8 @@ export function planRecovery(input: PlanInput): Decision {
   const attempt = recent.length + 1;
   const settleMs = settledMs(input);
   if (settleMs !== null && input.nowMs < settleMs) return { do: 'wait', untilMs: settleMs, why: 'settle' };
+  // It ticks, which is told in a moment: nobody is to look at it.
+  if (machine.verdict === 'alive') return sightWait(input) ?? holdBack(machine, true) ?? { do: 'nothing' };
   if (recent.length >= policy.attempts) return { do: 'giveUp', reason: 'attempts', attempts: recent.length };
   const step = nextStep(policy, stop.taken, isOff(machine), last);
   if (step === null) return { do: 'giveUp', reason: 'stages', attempts: recent.length };

@@ -45,6 +45,8 @@ export interface Incident {
   readonly previous?: StepRecord | null;
   /** A step that disturbs was really carried out, or tried. */
   readonly acted: boolean;
+  /** Its heartbeat came while recovery turned it off: the stop is over, unless it is off now. */
+  readonly heard?: boolean;
   /** Reasons for holding back that were told. */
   readonly told: readonly string[];
   readonly jitter: number;
@@ -75,10 +77,13 @@ export interface Folded {
   readonly succeeded: Incident | null;
 }
 
-/** When an event is taken to have happened, and since when its machine had run by then. */
+/** When an event is taken to have happened, and what was so by then. */
 export interface FoldTimes {
   readonly atMs: number;
+  /** Since when its machine had run. */
   readonly runningSinceMs: number | null;
+  /** The step under way can still be called off: nothing that is told now is its doing. */
+  readonly undecided?: boolean;
 }
 
 /** What `event`, which is of this machine and came after all that is in the record, makes of it. */
@@ -95,7 +100,10 @@ export function fold(record: RecoveryRecord, event: VmEvent, times: FoldTimes): 
   if (isEvent(event, 'recoveryStep')) return same({ incident: ownStep(incident, event) });
   const type = eventTypeOf(event);
   if (type === 'heartbeatResumed' || type === 'heartbeatStarted') {
-    const succeeded = wasTried(incident) ? incident : null;
+    // It must still be started.
+    if (isTurnedOff(incident, times))
+      return same({ incident: { ...incident, heard: incident.last?.outcome === 'begun' } });
+    const succeeded = wasTried(incident, times) ? incident : null;
     const attempts =
       succeeded === null ? withoutBegun(record.attempts) : endAttempt(record.attempts, 'succeeded');
     return { record: { ...next, incident: null, attempts }, succeeded };
@@ -188,11 +196,28 @@ function againStopped(last: StepRecord): StepRecord {
   return last.outcome !== 'begun' && disturbs(last.step) ? { ...last, stoppedAgain: true } : last;
 }
 
-/** From the beginning: an operator said so. Evidence is not gathered again; a step under way goes on. */
+/** From the beginning. Evidence is not gathered again; a step under way goes on. */
 export function afresh(incident: Incident): Incident {
   const { last, taken } = incident;
   const under = last?.outcome === 'begun' ? last : null;
   return { ...incident, taken: taken.filter((step) => !disturbs(step)), told: [], last: under };
+}
+
+/** As if nothing had been tried: an operator said so. What was not given up still has its time to come back. */
+export function rearmed(record: RecoveryRecord, incident: Incident | null): RecoveryRecord {
+  const fresh = incident && afresh(incident);
+  const kept = fresh && record.gaveUp === null ? { ...fresh, last: incident.last } : fresh;
+  return { ...record, gaveUp: null, attempts: [], incident: kept };
+}
+
+/** A turning off came to nothing, of a machine whose heartbeat had come by then: the stop is over. */
+export function overIfHeard(record: RecoveryRecord): RecoveryRecord {
+  return record.incident?.heard === true ? over(record) : record;
+}
+
+/** Its stop is over, and a step under way is not recovery's any more. */
+export function over(record: RecoveryRecord): RecoveryRecord {
+  return { ...record, incident: null, attempts: withoutBegun(record.attempts) };
 }
 
 /** A stop of which nothing was done yet. */
@@ -212,9 +237,14 @@ export function openIncident(
 }
 
 /** Was a step carried out, so that the heartbeat may be its doing? */
-function wasTried({ acted, last }: Incident): boolean {
-  if (acted || last === null) return acted;
+function wasTried({ acted, last }: Incident, { undecided = false }: FoldTimes): boolean {
+  if (acted || last === null || undecided) return acted;
   return disturbs(last.step) && (last.outcome !== 'begun' || last.seen.length > 0);
+}
+
+/** It is off, or about to be, by recovery's own doing. */
+function isTurnedOff({ last }: Incident, { undecided = false }: FoldTimes): boolean {
+  return last?.step === 'turnOff' && last.outcome !== 'failed' && last.seen.length > 0 && !undecided;
 }
 
 /** Without one that was told as begun, and cancelled before it was carried out. */

@@ -12,6 +12,7 @@ import {
   type RecoveryRecord,
   type StepRecord,
   endAttempt,
+  overIfHeard,
   untaken,
   withoutBegun,
 } from './record.ts';
@@ -55,6 +56,9 @@ export class StepRunner {
   /** Who waits until the log was read up to an event. */
   readonly #waiting = new Map<string, { readonly seq: number; readonly open: () => void }>();
 
+  /** Machines of which a step is under way that can still be called off. */
+  readonly #undecided = new Set<string>();
+
   constructor(ports: StepRunnerPorts, book: RecoveryBook, closing: AbortSignal) {
     this.#ports = ports;
     this.#book = book;
@@ -68,6 +72,11 @@ export class StepRunner {
   readTo(vmId: string, seq: number): void {
     const waiting = this.#waiting.get(vmId);
     if (waiting !== undefined && waiting.seq <= seq) waiting.open();
+  }
+
+  /** Has QEMU not been told of the step under way, so that a heartbeat still calls it off? */
+  isUndecided(vmId: string): boolean {
+    return this.#undecided.has(vmId);
   }
 
   /** Tells a step as begun, and carries it out. Errors: VMPULSE_E_LOG_UNAVAILABLE; then nothing was done. */
@@ -151,18 +160,35 @@ export class StepRunner {
       await this.#cancel(vmId, stoppedSeq, begun, against);
       return 'cancelled';
     }
-    const acts = disturbs(begun.step) && !begun.dryRun;
     const acted = incident?.acted ?? false;
-    if (acts && incident !== null) this.#book.set({ ...record, incident: { ...incident, acted: true } });
+    const acts = disturbs(begun.step) && !begun.dryRun;
+    if (acts && (begun.step === 'reset' || begun.step === 'turnOff')) this.#undecided.add(vmId);
+    else if (acts) this.#noteActed(vmId, stoppedSeq);
+    const goAhead = (): boolean => {
+      const isOpen = this.#book.records.get(vmId)?.incident?.stoppedSeq === stoppedSeq;
+      if (isOpen) this.#noteActed(vmId, stoppedSeq);
+      return isOpen;
+    };
     try {
       const reason = begun.dryRun
         ? 'dry run: nothing was done'
-        : await carryOut(this.#ports, begun.step, vmId, incident as Incident);
+        : await carryOut(this.#ports, begun.step, vmId, incident as Incident, goAhead);
+      if (acts) this.#noteActed(vmId, stoppedSeq);
       if (!this.#closing.aborted) await this.#end(vmId, stoppedSeq, { outcome: 'done', reason }, begun);
       return 'done';
     } catch (thrown) {
       return await this.#failed(vmId, stoppedSeq, begun, VmError.from(thrown), acted);
+    } finally {
+      this.#undecided.delete(vmId);
     }
+  }
+
+  /** From here on a heartbeat may be the step's doing. */
+  #noteActed(vmId: string, stoppedSeq: number): void {
+    this.#undecided.delete(vmId);
+    const record = this.#book.records.get(vmId);
+    if (record?.incident?.stoppedSeq !== stoppedSeq) return;
+    this.#book.set({ ...record, incident: { ...record.incident, acted: true } });
   }
 
   async #failed(
@@ -186,6 +212,7 @@ export class StepRunner {
       return code === 'E_ABORT' && begun.step === 'start' ? 'overtaken' : 'cancelled';
     }
     const reason = 'the operation failed';
+    if (disturbs(begun.step) && !begun.dryRun) this.#noteActed(vmId, stoppedSeq);
     await this.#end(vmId, stoppedSeq, { outcome: 'failed', reason, error: errorInfo(error) }, begun);
     return 'failed';
   }
@@ -206,7 +233,9 @@ export class StepRunner {
     const record = this.#book.records.get(vmId);
     if (record === undefined) return;
     const isOpen = record.incident?.stoppedSeq === stoppedSeq;
-    const after = isOpen ? untaken(record) : { ...record, attempts: withoutBegun(record.attempts) };
+    const after = isOpen
+      ? overIfHeard(untaken(record))
+      : { ...record, attempts: withoutBegun(record.attempts) };
     this.#ports.onEnded(begun.step, 'cancelled', begun.dryRun);
     await this.#tell(after, stoppedSeq, begun, { phase: 'cancelled', reason });
   }
@@ -233,11 +262,16 @@ export class StepRunner {
           : {
               ...incident,
               jitter: this.#ports.random(),
+              heard: outcome === 'failed' && incident.heard === true,
               last: { ...step, outcome, endedMs: this.#book.nowMs() },
               previous: null,
             },
     };
-    await this.#tell(after, stoppedSeq, begun, { phase: outcome, reason, ...(error && { error }) });
+    await this.#tell(overIfHeard(after), stoppedSeq, begun, {
+      phase: outcome,
+      reason,
+      ...(error && { error }),
+    });
   }
 
   async #tell(

@@ -39,13 +39,15 @@ const operations: Record<Exclude<RecoveryStepName, 'evidence'>, TaskOperation> =
 
 /**
  * Carries a step out; answers what was done, in a sentence. The operation begins before this returns: nothing comes
- * between it and what the caller looked at. Errors: those of the operation; E_ABORT where a heartbeat came meanwhile.
+ * between it and what the caller looked at. `goAhead` is the last to be asked right before what cannot be taken back
+ * (a reset, a turning off). Errors: those of the operation; E_ABORT where a heartbeat came meanwhile.
  */
 export async function carryOut(
   ports: StepPorts,
   step: RecoveryStepName,
   vmId: string,
   incident: Incident,
+  goAhead: () => boolean,
 ): Promise<string> {
   const { clock, machines } = ports;
   if (step !== 'evidence') {
@@ -53,7 +55,7 @@ export async function carryOut(
     await machines.perform(
       vmId,
       operations[step],
-      () => !ticked(machines.get(vmId), clock.monotonicMs() - sinceMs),
+      () => !ticked(machines.get(vmId), clock.monotonicMs() - sinceMs) && goAhead(),
     );
     return 'carried out; a heartbeat is awaited';
   }

@@ -1,0 +1,83 @@
+import type { EventType, VmEvent } from '@vmpulse/wire';
+import { expect, it } from 'vitest';
+import {
+  type FoldTimes,
+  type RecoveryRecord,
+  type StepRecord,
+  emptyRecord,
+  fold,
+  openIncident,
+  overIfHeard,
+  rearmed,
+} from './record.ts';
+
+const vm = { id: 'a', name: 'web-1' };
+
+function recordOf(last: Partial<StepRecord>): RecoveryRecord {
+  const stop = {
+    stoppedSeq: 10,
+    verdict: 'hung',
+    correlated: false,
+    stoppedMs: 0,
+    runningSinceMs: null,
+  } as const;
+  const step: StepRecord = {
+    step: 'turnOff',
+    attempt: 1,
+    outcome: 'begun',
+    begunSeq: 12,
+    endedSeq: null,
+    endedMs: null,
+    seen: [],
+    stoppedAgain: false,
+    dryRun: false,
+    ...last,
+  };
+  const incident = {
+    ...openIncident(stop),
+    planned: true,
+    taken: ['evidence', step.step] as const,
+    last: step,
+  };
+  return { ...emptyRecord(vm), seq: 12, incident };
+}
+
+function after(
+  record: RecoveryRecord,
+  type: EventType,
+  data = {},
+  times: Partial<FoldTimes> = {},
+): RecoveryRecord {
+  const event = { seq: 13, type: `io.vmpulse.${type}`, data: { vm, ...data } } as unknown as VmEvent;
+  return fold(record, event, { atMs: 5, runningSinceMs: null, ...times }).record;
+}
+
+it('the last heartbeat of a machine that is being turned off ends nothing: it must still be started', () => {
+  const off = after(recordOf({ seen: ['turningOff'] }), 'heartbeatResumed');
+  expect(off.incident).toMatchObject({ stoppedSeq: 10, heard: true });
+  expect(after(recordOf({}), 'heartbeatResumed').incident).toBeNull();
+  const calledOff = after(recordOf({ seen: ['turningOff'] }), 'heartbeatResumed', {}, { undecided: true });
+  expect(calledOff.incident).toBeNull();
+  const failed = recordOf({ seen: ['turningOff'], outcome: 'failed' });
+  expect(after(failed, 'heartbeatResumed').incident).toBeNull();
+  // It could not be turned off after all.
+  expect([overIfHeard(off).incident, overIfHeard(failed).incident?.stoppedSeq]).toEqual([null, 10]);
+});
+
+it('a start between turning it off and telling so is an operator who takes over', () => {
+  const off = recordOf({ seen: ['turningOff', 'turnedOff'], outcome: 'done' });
+  expect(after(off, 'stateChanged', { state: 'turningOn' }).incident).toBeNull();
+  const starting = after(recordOf({ step: 'start' }), 'stateChanged', { state: 'turningOn' });
+  expect(starting.incident?.last?.seen).toEqual(['turningOn']);
+});
+
+it('armed again while its heartbeat is awaited it still has that time', () => {
+  const settling = recordOf({ outcome: 'done', endedMs: 4 });
+  expect(rearmed(settling, settling.incident)).toMatchObject({
+    attempts: [],
+    incident: { last: { endedMs: 4 } },
+  });
+  const gaveUp = { atMs: 5, reason: 'attempts', dryRun: false };
+  const again = rearmed({ ...settling, gaveUp }, settling.incident);
+  expect(again).toMatchObject({ gaveUp: null, incident: { last: null, taken: ['evidence'] } });
+});
