@@ -143,7 +143,16 @@ describe('a heartbeat that comes once the operation has begun', () => {
       const go = served.stallWrites();
       const done = perform(...args);
       served.clock.setTimer(() => {
-        void served.say(id, 'heartbeatResumed', { outageMs: 1, stoppedSeq: null }).then(go);
+        served.watch(id).verdict = 'alive';
+        const vm = { id, name: 'web-1' };
+        const data = { outageMs: 1, stoppedSeq: null };
+        void served.log.append({
+          type: 'heartbeatResumed',
+          vm,
+          timeMs: served.clock.wallMs(),
+          data,
+        } as never);
+        go();
       }, 1);
       return done;
     };
