@@ -39,7 +39,7 @@ export default defineConfig({
           name: 'sim',
           pool: 'forks',
           include: ['test/sim/**/*.test.ts'],
-          testTimeout: 120_000,
+          testTimeout: 400_000,
         },
       },
       {

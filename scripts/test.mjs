@@ -14,8 +14,8 @@ import { BIN, environment, explain, ROOT, serverNode, setup } from './setup.mjs'
 const MINUTE_MS = 60_000;
 const CHECK_DEADLINE_MS = 5 * MINUTE_MS;
 const SUITES = [
-  { name: 'unit', deadlineMs: 15 * MINUTE_MS },
-  { name: 'sim', deadlineMs: 10 * MINUTE_MS },
+  { name: 'unit', deadlineMs: 25 * MINUTE_MS },
+  { name: 'sim', deadlineMs: 20 * MINUTE_MS },
   { name: 'e2e', deadlineMs: 60 * MINUTE_MS },
 ];
 const CHECKS = [

@@ -35,7 +35,7 @@ const hardTimes: readonly { readonly service: Trial['service'] }[] = [
 
 test.each(hardTimes)(
   'recovery breaks no promise under $service',
-  { timeout: 120_000 },
+  { timeout: 400_000 },
   async ({ service }) => {
     const trial = { kinds: null, service, meddleShare: 0.1 };
     const results = [await runSeed(1, { trial }), await runSeed(2, { trial })];
@@ -45,6 +45,6 @@ test.each(hardTimes)(
   },
 );
 
-test.each(seeds)('seed %i breaks no promise', { timeout: 120_000 }, async (seed) => {
+test.each(seeds)('seed %i breaks no promise', { timeout: 400_000 }, async (seed) => {
   expect(failuresOf(await runSeed(seed))).toEqual([]);
 });
