@@ -1,5 +1,5 @@
 /** What every store of machines does with the log it belongs to: the second part of the event log's contract. */
-import type { EventDraft } from '@vmpulse/wire';
+import type { EventDraft, VmState } from '@vmpulse/wire';
 import { describe, expect, test } from 'vitest';
 import type { StoredDocument } from '../../packages/server/src/machine-record.ts';
 import type { EventLogFixture } from './event-log.ts';
@@ -128,6 +128,32 @@ export function describeMachines(start: () => Promise<EventLogFixture>): void {
         [3, undefined],
         [5, 'hung'],
       ]);
+    });
+
+    test('have no verdict of an open stop once the guest was reset or turned on, until another is told', async () => {
+      const { log } = await start();
+      await log.putMachine(machineRecord(1));
+      const vm = machineReference(1);
+      const reset = { reason: 'host-qmp-system-reset', byGuest: false };
+      const changed = (state: VmState) => ({ state, stateCode: 3, previousState: 'running' }) as const;
+      const stops = async (): Promise<unknown> =>
+        (await log.loadMachines())[0]?.conditions.map(({ seq, sinceMs, verdict }) => [seq, sinceMs, verdict]);
+      const told = [[1, testTimeMs, 'hung']];
+      const untold = [[1, testTimeMs, undefined]];
+      await log.append(stoppedDraft(1));
+      expect(await stops()).toEqual(told);
+      await log.append({ type: 'guestReset', vm: machineReference(2), timeMs: testTimeMs, data: reset });
+      await log.append({ type: 'stateChanged', vm, timeMs: testTimeMs, data: changed('paused') });
+      expect(await stops()).toEqual(told);
+      for (const draft of [
+        { type: 'guestReset', vm, timeMs: testTimeMs, data: reset },
+        { type: 'stateChanged', vm, timeMs: testTimeMs, data: changed('turningOn') },
+      ] as EventDraft[]) {
+        await log.append(draft);
+        expect(await stops()).toEqual(untold);
+        await log.append(stoppedDraft(1, testTimeMs + 5));
+        expect(await stops()).toEqual(told);
+      }
     });
 
     test('are held from holdStarted until holdEnded, one hold for each and one for all', async () => {

@@ -24,6 +24,7 @@ import {
   type StoredDocument,
   type StoredHold,
   type StoredMachine,
+  beginsLife,
   conditionRules,
 } from '../../packages/server/src/machine-record.ts';
 
@@ -316,6 +317,10 @@ export class MemoryEventLog implements EventLog, MachineStore, DocumentStore {
         const opened = row.conditions.get(condition) ?? { condition, seq, sinceMs: draft.timeMs };
         const told = draft.type === 'heartbeatStopped' ? { verdict: draft.data.verdict } : {};
         row.conditions.set(condition, { ...opened, ...told });
+      }
+      if (beginsLife(draft)) {
+        for (const [name, { condition, seq: openedSeq, sinceMs }] of row.conditions)
+          row.conditions.set(name, { condition, seq: openedSeq, sinceMs });
       }
     }
     if (effect === undefined) return;

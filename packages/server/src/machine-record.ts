@@ -1,5 +1,5 @@
 /** What is stored of a machine, and the port that stores it. One writer with the event log, so that both agree. */
-import type { CompleteVmConfiguration, EventType, StopVerdict, VmState } from '@vmpulse/wire';
+import type { CompleteVmConfiguration, EventDraft, EventType, StopVerdict, VmState } from '@vmpulse/wire';
 import type { ProcessRecord } from './hypervisor/hypervisor.ts';
 
 /** A lasting condition of a machine: opened by one event, closed by another. Open at most once at a time. */
@@ -12,6 +12,14 @@ export const conditionRules: Record<Condition, { readonly opens: EventType; read
   visibilityLost: { opens: 'visibilityLost', closes: 'visibilityRegained' },
 };
 
+/**
+ * Whether an event begins another life of its guest: one that was reset or turned on. The verdict of an open
+ * heartbeatStopped is not this life's.
+ */
+export function beginsLife(event: EventDraft): boolean {
+  return event.type === 'guestReset' || (event.type === 'stateChanged' && event.data.state === 'turningOn');
+}
+
 /** A condition that is open. */
 export interface OpenCondition {
   readonly condition: Condition;
@@ -20,8 +28,8 @@ export interface OpenCondition {
   /** Wall time of that event, ms since 1970. */
   readonly sinceMs: number;
   /**
-   * Of a heartbeatStopped: the verdict told last while it was open. Missing where it was opened by a vmpulse that did
-   * not store it, and the event is no longer kept.
+   * Of a heartbeatStopped: the verdict told last while it was open. Missing where the guest was reset or turned on
+   * since (see `beginsLife`), and where it was opened by a vmpulse that did not store it and the event is gone.
    */
   readonly verdict?: StopVerdict;
 }

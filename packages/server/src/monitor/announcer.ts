@@ -66,7 +66,7 @@ export class Announcer {
     return this.opened.get(condition)?.seq ?? null;
   }
 
-  /** Verdict of the open heartbeatStopped. */
+  /** Verdict of the open heartbeatStopped; null where the guest was reset or turned on since. */
   get stopVerdict(): StopVerdict | null {
     return this.opened.get('heartbeatStopped')?.verdict ?? null;
   }
@@ -93,6 +93,12 @@ export class Announcer {
     const opened = this.opened.get('heartbeatStopped');
     if (opened !== undefined) opened.verdict = statement.data.verdict;
     this.tell(statement, onDurable);
+  }
+
+  /** The guest begins another life: how the one before stopped says nothing of it. */
+  forgetVerdict(): void {
+    const opened = this.opened.get('heartbeatStopped');
+    if (opened !== undefined) opened.verdict = null;
   }
 
   /** Closes a condition with the event that `statement` makes of the outage; does nothing when it is closed. */

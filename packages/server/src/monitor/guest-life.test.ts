@@ -91,6 +91,54 @@ describe('after a restart of the service', () => {
     expect(it.log.events[0]?.data).toMatchObject({ stoppedSeq: 7 });
   });
 
+  describe('of a guest that was reset and has not ticked since', () => {
+    const reset = { ...blankMemory, intervalMs: 1_000, awaited: true };
+    const stopped = { condition: 'heartbeatStopped', seq: 7, sinceMs: 0 } as const;
+
+    test.each(['adopted', 'adoptedSilent'] as const)(
+      'a panic told after the reset is not told again, however many services find it (%s)',
+      async (how) => {
+        const it = guest({ memory: reset, conditions: [{ ...stopped, verdict: 'panicked' }] });
+        await it.boot(how, 'panicked');
+        await it.pass(200_000);
+        expect(it.told).toEqual([]);
+        expect(it.watch.info().verdict).toBe('panicked');
+      },
+    );
+
+    test('a boot that was told to hang is not told again when its window ends once more', async () => {
+      const it = guest({ memory: reset, conditions: [{ ...stopped, verdict: 'hung' }] });
+      await it.boot('adopted');
+      it.process.setLoad(idle);
+      await it.pass(200_000);
+      expect(it.told).toEqual([]);
+      await it.beat(3);
+      expect(it.told).toEqual(['heartbeatResumed']);
+    });
+
+    test('a panic of which nothing was told since the reset is told', async () => {
+      const it = guest({ memory: reset, conditions: [stopped] });
+      await it.boot('adopted', 'panicked');
+      await it.pass(200_000);
+      expect(it.told).toEqual(['heartbeatStopped']);
+    });
+
+    test('another stop than the one told is told', async () => {
+      const it = guest({ memory: reset, conditions: [{ ...stopped, verdict: 'hung' }] });
+      await it.boot('adoptedSilent', 'panicked');
+      expect(it.told).toEqual(['heartbeatStopped']);
+    });
+
+    test('a panic that follows a reset by this service is told, though one before it was told', async () => {
+      const it = guest({ memory, conditions: [{ ...stopped, verdict: 'panicked' }] });
+      await it.boot('adopted', 'panicked');
+      await it.machine?.reset();
+      await it.pass(1_000);
+      it.watch.found('panicked');
+      expect(it.told).toEqual(['heartbeatStopped']);
+    });
+  });
+
   test('a machine found dead is told once', () => {
     const it = guest({ memory: { ...memory, lastTickWallMs: 1_000 } });
     it.watch.end('foundDead');

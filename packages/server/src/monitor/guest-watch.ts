@@ -62,13 +62,14 @@ export class GuestWatch implements Watch {
     guest.recallLateness();
     // An agent may still be at work for the service before.
     if (adopted && guest.source === 'agent') guest.allow(agentCommandTimeoutMs);
-    this.await();
+    this.await(how);
     if (adopted) find(guest, this.teller, runState, 'found so when the service started');
   }
 
   /** A machine that boots from nothing: what was known of its guest is void. */
   private forget(): void {
     const { guest } = this;
+    guest.announcer.forgetVerdict();
     guest.armed = false;
     guest.started = false;
     guest.source = null;
@@ -79,11 +80,15 @@ export class GuestWatch implements Watch {
   }
 
   /** Goes to where the guest left off; what was told of it is not told again. */
-  private await(): void {
+  private await(how: Beginning): void {
     const { guest } = this;
+    const { announcer } = guest;
+    // Told since it booted last, though it never ticked since; a port that was found closed may mean another boot.
+    const toldSo = announcer.stopVerdict !== null && how === 'adopted';
     if (!guest.armed) guest.enter({ is: 'unarmed' });
-    else if (guest.announcer.isOpen('heartbeatStopped') && guest.started) guest.enter({ is: 'stopped' });
-    else if (guest.announcer.isOpen('additionsStopped') && !guest.hasOtherHeartbeat)
+    else if (announcer.isOpen('heartbeatStopped') && (guest.started || toldSo))
+      guest.enter({ is: 'stopped' });
+    else if (announcer.isOpen('additionsStopped') && !guest.hasOtherHeartbeat)
       guest.enter({ is: 'additionsStopped' });
     else if (!guest.started) {
       // Reset since its stop was told, by whom is not known any more: told again when it does not come back.

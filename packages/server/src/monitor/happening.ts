@@ -58,7 +58,9 @@ export function find(guest: Guest, teller: Teller, runState: RunState, detail: s
     case 'stopped': {
       const cause = finding.verdict === 'panicked' ? 'guestPanicked' : finding.verdict;
       guest.trust.untilDrained(guest.backlogged);
-      teller.stopped(finding.verdict, cause, guest.nowMs, { detail });
+      // Told since the guest began to run, so it is the same stop, however many services find it.
+      if (guest.announcer.stopVerdict === finding.verdict) teller.stoppedStill();
+      else teller.stopped(finding.verdict, cause, guest.nowMs, { detail });
       break;
     }
     case 'suspended':
@@ -110,6 +112,7 @@ function onReset(guest: Guest, teller: Teller, event: EventOf<'reset'>): void {
   guest.source = null;
   guest.portOpened = false;
   guest.started = false;
+  announcer.forgetVerdict();
   if (!event.byGuest) guest.retelling = 'all';
   else if (guest.retelling === 'none') guest.retelling = 'facts';
   guest.boots.started(nowMs);

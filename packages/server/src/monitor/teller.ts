@@ -42,9 +42,20 @@ export class Teller {
     } else if (guest.retelling === 'all' || (guest.retelling === 'facts' && !inferred.has(cause))) {
       announcer.stopAgain(statement, onDurable);
     }
+    this.enterStopped();
+  }
+
+  /** The guest is found as it was told. */
+  stoppedStill(): void {
+    this.visible();
+    this.enterStopped();
+  }
+
+  private enterStopped(): void {
+    const { guest } = this;
     guest.retelling = 'none';
     // An outage is no lateness to learn from.
-    host.registry.skipGap(guest.slot);
+    guest.host.registry.skipGap(guest.slot);
     guest.enter({ is: 'stopped' });
   }
 

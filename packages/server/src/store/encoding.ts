@@ -1,6 +1,6 @@
 /** Drafts and effects as the writer's thread gets them. What cannot be stored is refused here, before it can queue. */
 import { type EventDraft, VmError, eventTypes } from '@vmpulse/wire';
-import type { MachineEffect, StoredDocument } from '../machine-record.ts';
+import { beginsLife, type MachineEffect, type StoredDocument } from '../machine-record.ts';
 import type { EventRow, RowEffect, WriteItem } from './protocol.ts';
 import { maxStoredJsonBytes } from './store-limits.ts';
 
@@ -55,7 +55,7 @@ export function encodeEvent(
   return { event, effects };
 }
 
-/** What an event means for what is stored besides conditions, which the writer keeps by their rules. */
+/** What an event means for what is stored. Conditions are opened and closed by the writer, by their rules. */
 function impliedEffects(draft: EventDraft): RowEffect[] {
   const vmId = draft.vm?.id;
   if (draft.type === 'holdStarted') {
@@ -71,7 +71,10 @@ function impliedEffects(draft: EventDraft): RowEffect[] {
   if (draft.type === 'holdEnded') return [{ op: 'endHold', vmId: vmId ?? '' }];
   if (vmId === undefined) return [];
   if (draft.type === 'vmDeleted') return [{ op: 'endHold', vmId }];
-  return draft.type === 'stateChanged' ? [{ op: 'state', vmId, state: draft.data.state }] : [];
+  const effects: RowEffect[] =
+    draft.type === 'stateChanged' ? [{ op: 'state', vmId, state: draft.data.state }] : [];
+  if (beginsLife(draft)) effects.push({ op: 'forgetVerdict', vmId });
+  return effects;
 }
 
 /** JSON in an item, bytes (UTF-16 units: near enough for a bound). */

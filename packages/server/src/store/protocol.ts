@@ -6,6 +6,8 @@ export type RowEffect =
   | { readonly op: 'put'; readonly vmId: string; readonly record: string }
   | { readonly op: 'remove'; readonly vmId: string }
   | { readonly op: 'state'; readonly vmId: string; readonly state: string }
+  /** Of the open heartbeatStopped. */
+  | { readonly op: 'forgetVerdict'; readonly vmId: string }
   /** Of a dropped event: written only where the machine is stored. */
   | {
       readonly op: 'keep';

@@ -28,6 +28,7 @@ const sql = {
     'INSERT INTO conditions (vm_id, condition, seq, since_ms, verdict) VALUES (?, ?, ?, ?, ?) ' +
     'ON CONFLICT DO UPDATE SET verdict = excluded.verdict',
   close: 'DELETE FROM conditions WHERE vm_id = ? AND condition = ?',
+  forgetVerdict: 'UPDATE conditions SET verdict = NULL WHERE vm_id = ?',
   value: 'INSERT INTO server_values VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value',
   hold:
     'INSERT INTO holds VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE ' +
@@ -190,6 +191,9 @@ export class Writer {
         break;
       case 'state':
         this.#run.state.run(effect.vmId, effect.state);
+        break;
+      case 'forgetVerdict':
+        this.#run.forgetVerdict.run(effect.vmId);
         break;
       case 'keep':
         if (this.#run.isStored.get(effect.vmId) === undefined) break;
