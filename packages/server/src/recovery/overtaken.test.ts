@@ -80,6 +80,25 @@ describe('between a step that is told and the step that is done', () => {
     expect([(await served.told()).slice(2), served.state(id)]).toEqual([[], 'turnedOff']);
   });
 
+  it('an operator starts it, and its heartbeat returns: that is no success of recovery', async () => {
+    const id = await served.running({ action: 'restart', ...waits });
+    served.host.machine(id).kill();
+    await served.settleAll();
+    const go = served.stallWrites();
+    await served.clock.advanceAsync(60_000);
+    void served.server.operate(id, 'startup');
+    await served.settleAll();
+    served.watch(id).verdict = 'alive';
+    const resumed = { outageMs: 1, stoppedSeq: null };
+    const vm = { id, name: 'web-1' };
+    const timeMs = served.clock.wallMs();
+    void served.log.append({ type: 'heartbeatResumed', vm, timeMs, data: resumed } as never);
+    go();
+    await served.settleAll();
+    expect(await served.told()).toEqual(['Planned', 'start begun', 'start cancelled']);
+    expect(served.recovery.info(id).history).toEqual([]);
+  });
+
   it('an operator deletes it: nothing is left of it', async () => {
     const id = await served.running({ action: 'restart', ...waits });
     served.host.machine(id).kill();

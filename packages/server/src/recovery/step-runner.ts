@@ -109,16 +109,23 @@ export class StepRunner {
       ...(dryRun ? { dryRun } : {}),
     };
     const vmId = record.vm.id;
+    // The log may be slow: what is told until this is carried out, an operator's start above all, is not its doing.
+    if (disturbs(step) && !dryRun) this.#undecided.add(vmId);
     try {
       const { seq } = await this.#book.tell({ ...record, attempts, incident: begun }, 'recoveryStep', data);
       await this.#readBack(vmId, seq);
     } catch (error) {
+      this.#undecided.delete(vmId);
       // It is not on record, so it must not be done.
       const now = this.#book.records.get(vmId);
       if (now?.incident?.stoppedSeq === stoppedSeq) this.#book.set(untaken(now));
       throw error;
     }
-    return this.#carryOut(vmId, stoppedSeq, { step, attempt, dryRun });
+    try {
+      return await this.#carryOut(vmId, stoppedSeq, { step, attempt, dryRun });
+    } finally {
+      this.#undecided.delete(vmId);
+    }
   }
 
   /**
@@ -162,8 +169,7 @@ export class StepRunner {
     }
     const acted = incident?.acted ?? false;
     const acts = disturbs(begun.step) && !begun.dryRun;
-    if (acts && (begun.step === 'reset' || begun.step === 'turnOff')) this.#undecided.add(vmId);
-    else if (acts) this.#noteActed(vmId, stoppedSeq);
+    if (acts && begun.step !== 'reset' && begun.step !== 'turnOff') this.#noteActed(vmId, stoppedSeq);
     const goAhead = (): boolean => {
       const isOpen = this.#book.records.get(vmId)?.incident?.stoppedSeq === stoppedSeq;
       if (isOpen) this.#noteActed(vmId, stoppedSeq);
@@ -178,8 +184,6 @@ export class StepRunner {
       return 'done';
     } catch (thrown) {
       return await this.#failed(vmId, stoppedSeq, begun, VmError.from(thrown), acted);
-    } finally {
-      this.#undecided.delete(vmId);
     }
   }
 
