@@ -13,11 +13,9 @@ import { BIN, environment, explain, ROOT, serverNode, setup } from './setup.mjs'
 
 const MINUTE_MS = 60_000;
 const CHECK_DEADLINE_MS = 5 * MINUTE_MS;
-const SUITES = [
-  { name: 'unit', deadlineMs: 25 * MINUTE_MS },
-  { name: 'sim', deadlineMs: 20 * MINUTE_MS },
-  { name: 'e2e', deadlineMs: 60 * MINUTE_MS },
-];
+/** Of all suites together: a machine that checks changes gives 90 minutes, and the summary is to be seen. */
+const SUITES_DEADLINE_MS = 85 * MINUTE_MS;
+const SUITES = ['unit', 'sim', 'e2e'];
 const CHECKS = [
   { name: 'build', program: 'tsc', args: ['-b'] },
   { name: 'lint', program: 'oxlint', args: ['--type-aware', '--deny-warnings'] },
@@ -73,6 +71,7 @@ async function runAll(image, suites, passedOn, withChecks) {
   const total = { passed: 0, failed: 0, skipped: 0 };
   const env = { ...environment(), VMPULSE_GUEST_IMAGE: image };
   const folder = mkdtempSync(join(tmpdir(), 'vmpulse-test-'));
+  const endMs = performance.now() + SUITES_DEADLINE_MS;
   let broken = false;
   /** @param {string} name @param {string} program @param {string[]} args @param {number} deadlineMs */
   const perform = async (name, program, args, deadlineMs) => {
@@ -84,7 +83,7 @@ async function runAll(image, suites, passedOn, withChecks) {
       env,
     });
     broken ||= code !== 0;
-    const words = timedOut ? `ended after ${deadlineMs / MINUTE_MS} minutes` : code === 0 ? 'ok' : 'FAILED';
+    const words = timedOut ? 'ended at its deadline ' : code === 0 ? 'ok' : 'FAILED';
     return { code, words, time: elapsed(since) };
   };
   try {
@@ -92,11 +91,16 @@ async function runAll(image, suites, passedOn, withChecks) {
       const { words, time } = await perform(name, program, args, CHECK_DEADLINE_MS);
       summary.push(`${name.padEnd(8)}${words.padEnd(8)}${time}`);
     }
-    for (const { name, deadlineMs } of SUITES.filter((suite) => suites.includes(suite.name))) {
+    for (const name of suites) {
       const file = join(folder, `${name}.json`);
       const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${file}`];
       const args = ['run', '--project', name, '--passWithNoTests', ...reporters, ...passedOn];
-      const { code, words, time } = await perform(name, 'vitest', args, deadlineMs);
+      const { code, words, time } = await perform(
+        name,
+        'vitest',
+        args,
+        Math.max(0, endMs - performance.now()),
+      );
       const { passed, failed, skipped, names: failures } = count(file, code);
       total.passed += passed;
       total.failed += failed;
@@ -113,11 +117,10 @@ async function runAll(image, suites, passedOn, withChecks) {
   return { summary, total, ok: !broken && total.failed === 0 && total.passed > 0 };
 }
 
-const names = SUITES.map((suite) => suite.name);
 const given = process.argv.slice(2);
-const chosen = names.filter((name) => given.includes(`--${name}`));
-const passedOn = given.filter((word) => !names.some((name) => word === `--${name}`));
-const suites = chosen.length > 0 ? chosen : names;
+const chosen = SUITES.filter((name) => given.includes(`--${name}`));
+const passedOn = given.filter((word) => !SUITES.some((name) => word === `--${name}`));
+const suites = chosen.length > 0 ? chosen : SUITES;
 
 let total = { passed: 0, failed: 0, skipped: 0 };
 process.exitCode = 1;

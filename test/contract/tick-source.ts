@@ -58,7 +58,7 @@ export async function until(condition: () => boolean): Promise<void> {
     () => {
       if (!condition()) throw new Error(`this never came to hold: ${condition.toString()}`);
     },
-    { timeout: 10_000, interval: 2 },
+    { timeout: 30_000, interval: 2 },
   );
 }
 

@@ -50,9 +50,9 @@ describe('attached to an event', () => {
   /** A machine whose QEMU is killed, and how the script on that ended. */
   async function stopOne(name: string): Promise<VmEvent<'scriptEnded'>['data']> {
     const vm = await service.server.createVirtualMachine({ name, memoryMiB: 64 });
-    await (await vm.startup()).waitForCompletion(30_000);
+    await (await vm.startup()).waitForCompletion(60_000);
     process.kill(await service.pidOf(vm), 'SIGKILL');
-    const event = await service.heard.wait(vm.name, 'scriptEnded', 30_000);
+    const event = await service.heard.wait(vm.name, 'scriptEnded', 60_000);
     await service.server.removeScriptFromEvent('heartbeatStopped');
     return event.data as VmEvent<'scriptEnded'>['data'];
   }

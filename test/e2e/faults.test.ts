@@ -15,7 +15,7 @@ const cli = fileURLToPath(new URL('../../packages/server/dist/cli/main.js', impo
 /** Runs the command line to its end. */
 async function run(args: readonly string[]): Promise<{ code: number | null; out: string; err: string }> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [cli, ...args], { timeout: 30_000 }, (error, out, err) => {
+    execFile(process.execPath, [cli, ...args], { timeout: 60_000 }, (error, out, err) => {
       const code = error === null ? 0 : typeof error.code === 'number' ? error.code : null;
       resolve({ code, out, err });
     });
@@ -141,19 +141,19 @@ describe('a machine that cannot start', () => {
 
   test('because its kernel is not there is told with the path, and rests turned off', async () => {
     const vm = await service.create('no-kernel', { boot: { kernel: '/nowhere/vmlinuz' } });
-    await expect((await vm.startup()).waitForCompletion(30_000)).rejects.toMatchObject({
+    await expect((await vm.startup()).waitForCompletion(60_000)).rejects.toMatchObject({
       code: 'E_FILE_NOT_FOUND',
       message: expect.stringContaining('/nowhere/vmlinuz') as string,
     });
     expect((await vm.refresh()).state).toBe('turnedOff');
-    await service.heard.wait('no-kernel', 'taskFailed', 5_000);
+    await service.heard.wait('no-kernel', 'taskFailed', 60_000);
   });
 
   test('because QEMU refuses its arguments is told in QEMU’s words', async () => {
     const file = join(await folder(), 'broken.qcow2');
     await writeFile(file, 'this is no qcow2 image');
     const vm = await service.create('bad-disk', { disks: [{ file }] });
-    await expect((await vm.startup()).waitForCompletion(30_000)).rejects.toMatchObject({
+    await expect((await vm.startup()).waitForCompletion(60_000)).rejects.toMatchObject({
       message: expect.stringMatching(/qcow2/u) as string,
     });
     expect((await vm.refresh()).state).toBe('turnedOff');

@@ -40,14 +40,14 @@ const never = (): boolean => false;
 /** A machine that runs its firmware and nothing else: enough to be killed. */
 async function firmware(name: string, change: Partial<VmConfiguration> = {}): Promise<VirtualMachine> {
   const vm = await service.server.createVirtualMachine({ name, memoryMiB: 64, ...change });
-  await (await vm.startup()).waitForCompletion(30_000);
+  await (await vm.startup()).waitForCompletion(60_000);
   return vm;
 }
 
 async function killQemu(vm: VirtualMachine): Promise<void> {
   process.kill(await service.pidOf(vm), 'SIGKILL');
-  await service.heard.wait(vm.name, 'heartbeatStopped', 15_000);
-  await service.heard.wait(vm.name, 'stateChanged', 15_000, 5);
+  await service.heard.wait(vm.name, 'heartbeatStopped', 60_000);
+  await service.heard.wait(vm.name, 'stateChanged', 60_000, 5);
   expect((await vm.refresh()).state).toBe('turnedOff');
 }
 
@@ -68,8 +68,8 @@ test('prints every event, resets a guest that hangs, and ends in order when told
   const agent = await startAgent();
   const vm = await service.live('web-1');
   await service.tell(vm, 'hang');
-  const stopped = await service.heard.wait('web-1', 'heartbeatStopped', 30_000);
-  await service.heard.wait('web-1', 'guestReset', 15_000);
+  const stopped = await service.heard.wait('web-1', 'heartbeatStopped', 60_000);
+  await service.heard.wait('web-1', 'guestReset', 60_000);
   await agent.says('web-1 was reset');
   await taken();
   expect(await agent.end('SIGTERM')).toBe(0);
@@ -132,7 +132,7 @@ test('a restart that fails is tried again until it succeeds', async () => {
   const agent = await startAgent();
   await rename(file, `${file}.away`);
   process.kill(await service.pidOf(vm), 'SIGKILL');
-  await service.heard.wait('web-4', 'taskFailed', 15_000);
+  await service.heard.wait('web-4', 'taskFailed', 60_000);
   await rename(`${file}.away`, file);
   await agent.says('web-4 was started');
   await taken();
@@ -146,8 +146,8 @@ test('what an operator turned off, holds, or left to vmpulse’s own recovery is
   ];
   await (await startAgent()).end('SIGTERM');
   for (const vm of [off, held, own]) await killQemu(vm);
-  await (await off.startup()).waitForCompletion(30_000);
-  await (await off.turnOff()).waitForCompletion(30_000);
+  await (await off.startup()).waitForCompletion(60_000);
+  await (await off.turnOff()).waitForCompletion(60_000);
   await held.hold({ minutes: 10, reason: 'new disk' });
   const agent = await startAgent();
   await agent.says('heartbeatStopped own');

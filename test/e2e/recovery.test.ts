@@ -64,7 +64,7 @@ describe('a guest that is to be recovered', () => {
     const hasScreen = fault === 'panic';
     const vm = await service.live(`back-${fault}`, { recovery: policies[fault], vnc: hasScreen });
     await service.tell(vm, fault);
-    const stopped = await service.heard.wait(vm.name, 'heartbeatStopped', 30_000);
+    const stopped = await service.heard.wait(vm.name, 'heartbeatStopped', 60_000);
     if (fault === 'hang') await killDuringDump(vm);
     const succeeded = await service.heard.wait(vm.name, 'recoverySucceeded', 180_000);
     expect(succeeded.data).toMatchObject({ stoppedSeq: stopped.seq, step: 'reset' });

@@ -73,7 +73,7 @@ test('a script that a kill -9 of the service cut off is run again, and what was 
   });
   expect(await second.scripts()).toMatchObject([{ trigger: 'vmCreated', enabled: true, pending: 0 }]);
   await second.close();
-}, 40_000);
+});
 
 test('one on serviceStopped runs while the service stops, one on serviceStarted at its next start', async () => {
   const first = await serve();
@@ -92,4 +92,4 @@ test('one on serviceStopped runs while the service stops, one on serviceStarted 
   await eventually('the start told', () => readFileSync(told, 'utf8').split('\n').length === 3);
   expect(await readFile(told, 'utf8')).toBe('serviceStopped 1\nserviceStarted 0\n');
   await second.close();
-}, 40_000);
+});

@@ -29,7 +29,7 @@ describe('the service itself', () => {
     service.signal('SIGSTOP');
     await delay(4_000);
     service.signal('SIGCONT');
-    await service.heard.wait('dies', 'heartbeatStopped', 15_000);
+    await service.heard.wait('dies', 'heartbeatStopped', 60_000);
     expect(service.heard.types('fine')).not.toContain('heartbeatStopped');
     expect(await fine.guestOS.isHeartbeating()).toBe(true);
   });
@@ -134,7 +134,7 @@ describe('the service itself', () => {
     await service.end('SIGKILL');
     process.kill(pid, 'SIGKILL');
     await service.run();
-    const stopped = await service.heard.wait('gone', 'heartbeatStopped', 15_000);
+    const stopped = await service.heard.wait('gone', 'heartbeatStopped', 60_000);
     expect(stopped.data).toMatchObject({ verdict: 'exited', cause: 'foundDead' });
     await service.end('SIGKILL');
     await service.run();
@@ -152,7 +152,7 @@ describe('the service itself', () => {
     const victim = vms[4];
     if (victim === undefined) throw new Error('no victim');
     process.kill(await service.pidOf(victim), 'SIGKILL');
-    await service.heard.wait('ten-4', 'heartbeatStopped', 5_000);
+    await service.heard.wait('ten-4', 'heartbeatStopped', 60_000);
     await delay(5_000);
     expect(service.heard.events.filter((event) => event.type === 'io.vmpulse.heartbeatStopped')).toHaveLength(
       1,

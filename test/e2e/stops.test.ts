@@ -42,9 +42,9 @@ describe('a guest that stops', () => {
   test('by panic is told as panicked, and its reset brings it back', async () => {
     const vm = await service.live('panics');
     await service.tell(vm, 'panic');
-    const stopped = await service.heard.wait('panics', 'heartbeatStopped', 10_000);
+    const stopped = await service.heard.wait('panics', 'heartbeatStopped', 60_000);
     expect(stopped.data).toMatchObject({ verdict: 'panicked', cause: 'guestPanicked', eventType: 8 });
-    await (await vm.reset()).waitForCompletion(30_000);
+    await (await vm.reset()).waitForCompletion(60_000);
     const resumed = await service.heard.wait('panics', 'heartbeatResumed', 120_000);
     expect(resumed.data).toMatchObject({ stoppedSeq: stopped.seq });
     expect(since('panics')).toEqual([
@@ -61,21 +61,21 @@ describe('a guest that stops', () => {
 
   test('by NMI, as the demo does it, is told as panicked', async () => {
     const vm = await service.live('nmi');
-    await (await vm.injectNmi()).waitForCompletion(10_000);
-    const stopped = await service.heard.wait('nmi', 'heartbeatStopped', 10_000);
+    await (await vm.injectNmi()).waitForCompletion(60_000);
+    const stopped = await service.heard.wait('nmi', 'heartbeatStopped', 60_000);
     expect(stopped.data).toMatchObject({ verdict: 'panicked' });
   });
 
   test('because QEMU was killed is told as exited with the signal, then as turned off', async () => {
     const vm = await service.live('killed');
     process.kill(await service.pidOf(vm), 'SIGKILL');
-    const stopped = await service.heard.wait('killed', 'heartbeatStopped', 10_000);
+    const stopped = await service.heard.wait('killed', 'heartbeatStopped', 60_000);
     expect(stopped.data).toMatchObject({
       verdict: 'exited',
       cause: 'processExit',
       evidence: { exit: { signal: 'SIGKILL' } },
     });
-    await service.heard.wait('killed', 'stateChanged', 5_000, 5);
+    await service.heard.wait('killed', 'stateChanged', 60_000, 5);
     expect(since('killed')).toEqual(['heartbeatStopped', 'stateChanged', 'stateChanged', 'stateChanged']);
     expect(states('killed')).toEqual(['turningOff', 'deleteMachine', 'turnedOff']);
     expect((await vm.refresh()).state).toBe('turnedOff');
@@ -85,13 +85,13 @@ describe('a guest that stops', () => {
     const vm = await service.live('hangs');
     await quiet(vm, 3_000);
     await service.tell(vm, 'hang');
-    const stopped = await service.heard.wait('hangs', 'heartbeatStopped', 20_000);
+    const stopped = await service.heard.wait('hangs', 'heartbeatStopped', 60_000);
     expect(stopped.data).toMatchObject({
       verdict: 'hung',
       cause: 'silence',
       evidence: { intervalMs: 1_000 },
     });
-    await (await vm.reset()).waitForCompletion(30_000);
+    await (await vm.reset()).waitForCompletion(60_000);
     await service.heard.wait('hangs', 'heartbeatResumed', 120_000);
     expect(since('hangs').filter((type) => type.startsWith('heartbeat'))).toEqual([
       'heartbeatStopped',
@@ -102,7 +102,7 @@ describe('a guest that stops', () => {
   test('by a livelock is told as spinning once its patience is over', async () => {
     const vm = await service.live('spins', { heartbeat: { patience: { spinningMs: 4_000 } } });
     await service.tell(vm, 'spin');
-    const stopped = await service.heard.wait('spins', 'heartbeatStopped', 30_000);
+    const stopped = await service.heard.wait('spins', 'heartbeatStopped', 60_000);
     expect(stopped.data).toMatchObject({ verdict: 'spinning', cause: 'silence' });
     const { evidence } = stopped.data as unknown as { evidence: { silenceMs: number } };
     expect(evidence.silenceMs).toBeGreaterThanOrEqual(4_000);
@@ -114,7 +114,7 @@ describe('a guest that does not stop', () => {
     const vm = await service.live('poweroff');
     await service.tell(vm, 'poweroff');
     await service.heard.wait('poweroff', 'turnedOffByGuest', 60_000);
-    await service.heard.wait('poweroff', 'stateChanged', 10_000, 5);
+    await service.heard.wait('poweroff', 'stateChanged', 60_000, 5);
     expect(since('poweroff')).toEqual(['turnedOffByGuest', 'stateChanged', 'stateChanged', 'stateChanged']);
     expect(states('poweroff')).toEqual(['turningOff', 'deleteMachine', 'turnedOff']);
   });
@@ -135,7 +135,7 @@ describe('a guest that does not stop', () => {
 
   test('but is reset', async () => {
     const vm = await service.live('reset');
-    await (await vm.reset()).waitForCompletion(30_000);
+    await (await vm.reset()).waitForCompletion(60_000);
     await service.heard.wait('reset', 'heartbeatStarted', 120_000, 2);
     expect(since('reset').filter((type) => type !== 'stateChanged')).toEqual([
       'guestReset',
@@ -146,9 +146,9 @@ describe('a guest that does not stop', () => {
 
   test('but is paused for 8 s', async () => {
     const vm = await service.live('paused');
-    await (await vm.pause()).waitForCompletion(10_000);
+    await (await vm.pause()).waitForCompletion(60_000);
     await quiet(vm, 8_000);
-    await (await vm.resume()).waitForCompletion(10_000);
+    await (await vm.resume()).waitForCompletion(60_000);
     await quiet(vm, 4_000);
     expect(since('paused')).toEqual(['stateChanged', 'stateChanged']);
     expect(states('paused')).toEqual(['paused', 'running']);
@@ -169,7 +169,7 @@ describe('a guest that does not stop', () => {
 
   test('but is turned off', async () => {
     const vm = await service.live('off');
-    await (await vm.turnOff()).waitForCompletion(30_000);
+    await (await vm.turnOff()).waitForCompletion(60_000);
     expect(since('off')).toEqual(['stateChanged', 'stateChanged', 'stateChanged']);
     expect(states('off')).toEqual(['turningOff', 'deleteMachine', 'turnedOff']);
   });

@@ -99,7 +99,7 @@ test('a webhook is created, tested and told by the command line; kill -9 in an a
     /^vmpulse_webhook_attempts_total\{webhook="pager",outcome="accepted"\} [1-9]/mu,
   );
   await endpoint.stop();
-}, 60_000);
+});
 
 test('a service that tells public addresses only refuses a private one, and one by name', async () => {
   const endpoint = await Endpoint.start();
@@ -112,4 +112,4 @@ test('a service that tells public addresses only refuses a private one, and one 
   expect([tested.code, endpoint.connections]).toEqual([1, 0]);
   expect(tested.err).toContain('private address');
   await endpoint.stop();
-}, 60_000);
+});

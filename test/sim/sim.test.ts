@@ -6,8 +6,11 @@ import { checkMutation } from './mutants.ts';
 import { runSeed } from './run.ts';
 import type { Trial } from './scenario.ts';
 
-/** The same for every run, so that a change is what makes it fail (1 to 7: seeds.test.ts); new ones: `npm run sim`. */
-const seeds = [8, 9, 10, 11, 12, 13, 14, 15, 16];
+/**
+ * The same for every run, so that a change is what makes it fail (1 to 7: seeds.test.ts). Other ones, and those of
+ * the largest hosts (4, 12, 13), which take long: `npm run sim`.
+ */
+const seeds = [8, 9, 10, 11, 14, 15, 16];
 
 test('the same seed is the same run, to the event', async () => {
   const timeline = async (): Promise<string[]> => {

@@ -1,10 +1,10 @@
 /** Waiting for a condition instead of for a time. */
 
-/** Resolves once `condition` holds; rejects with what was waited for after 20 s. */
+/** Resolves once `condition` holds; rejects with what was waited for after a minute. */
 export async function eventually(what: string, condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + 20_000;
+  const deadline = performance.now() + 60_000;
   while (!condition()) {
-    if (performance.now() > deadline) throw new Error(`waited 20 s in vain for: ${what}`);
+    if (performance.now() > deadline) throw new Error(`waited a minute in vain for: ${what}`);
     await new Promise((resolve) => {
       setTimeout(resolve, 5);
     });

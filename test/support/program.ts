@@ -25,7 +25,7 @@ export class Program {
   }
 
   /** Resolves once it has written this. */
-  async says(text: string, timeoutMs = 15_000): Promise<void> {
+  async says(text: string, timeoutMs = 60_000): Promise<void> {
     await eventually(
       () => this.output.includes(text),
       timeoutMs,
@@ -34,7 +34,7 @@ export class Program {
   }
 
   /** Its exit status, or the signal that ended it. One that does not end in time is killed, and that is an error. */
-  async ended(timeoutMs = 30_000): Promise<number | NodeJS.Signals | null> {
+  async ended(timeoutMs = 60_000): Promise<number | NodeJS.Signals | null> {
     const late = setTimeout(() => this.#child.kill('SIGKILL'), timeoutMs);
     try {
       await this.#closed;

@@ -221,8 +221,8 @@ export class RealService {
   async clear(): Promise<void> {
     for (const vm of await this.server.virtualMachines()) {
       const info = await vm.refresh();
-      if (info.operations.includes('turnOff')) await (await vm.turnOff()).waitForCompletion(30_000);
-      if (info.state === 'saved') await (await vm.discardSavedState()).waitForCompletion(30_000);
+      if (info.operations.includes('turnOff')) await (await vm.turnOff()).waitForCompletion(60_000);
+      if (info.state === 'saved') await (await vm.discardSavedState()).waitForCompletion(60_000);
       await vm.delete();
     }
   }

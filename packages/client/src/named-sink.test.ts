@@ -53,7 +53,7 @@ function advise(
 }
 
 const eventually = (check: () => void | Promise<void>): Promise<void> =>
-  vi.waitFor(check, { timeout: 5_000, interval: 5 });
+  vi.waitFor(check, { timeout: 30_000, interval: 5 });
 const cursor = async (): Promise<number> => (await server.subscriptions.get('pager')).cursor;
 const cursorIs = (seq: number): Promise<void> => eventually(async () => expect(await cursor()).toBe(seq));
 

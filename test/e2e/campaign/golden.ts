@@ -119,7 +119,7 @@ export class Goldens {
     mkdirSync(folder, { recursive: true });
     for (const file of [state, description]) copyFileSync(join(files.directory, file), join(folder, file));
     const { boot } = vm.info;
-    await (await vm.discardSavedState()).waitForCompletion(30_000);
+    await (await vm.discardSavedState()).waitForCompletion(60_000);
     await vm.delete();
     // As it was given: the order of what it is made of counts when a state is restored.
     const configuration = { ...this.#hardware(profile), ...(boot === null ? {} : { boot }) };

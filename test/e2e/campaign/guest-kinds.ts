@@ -77,7 +77,7 @@ const lives: readonly FaultKind[] = [
     strain: 'core',
     expected: { told: 'guestReset' },
     inject: async ({ vm }) => {
-      await (await vm.reset()).waitForCompletion(10_000);
+      await (await vm.reset()).waitForCompletion(60_000);
     },
     afterwards: 'heartbeatStarted',
   },

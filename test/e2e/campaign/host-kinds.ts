@@ -29,7 +29,7 @@ const operations: readonly FaultKind[] = [
     ...ordinary,
     ...nothing,
     inject: async ({ vm }) => {
-      await (await vm.turnOff()).waitForCompletion(30_000);
+      await (await vm.turnOff()).waitForCompletion(60_000);
     },
     end: 'off',
   },
@@ -50,7 +50,7 @@ const operations: readonly FaultKind[] = [
     strain: 'core',
     expected: { told: 'guestReset' },
     inject: async ({ vm }) => {
-      await (await vm.reset()).waitForCompletion(30_000);
+      await (await vm.reset()).waitForCompletion(60_000);
     },
     afterwards: 'heartbeatStarted',
   },
@@ -60,9 +60,9 @@ const operations: readonly FaultKind[] = [
     ...ordinary,
     ...nothing,
     inject: async ({ vm }) => {
-      await (await vm.pause()).waitForCompletion(10_000);
+      await (await vm.pause()).waitForCompletion(60_000);
       await delay(4_000);
-      await (await vm.resume()).waitForCompletion(10_000);
+      await (await vm.resume()).waitForCompletion(60_000);
     },
   },
   {

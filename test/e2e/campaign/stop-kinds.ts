@@ -60,7 +60,7 @@ const facts: readonly FaultKind[] = [
     ...stop('panicked', 'fault', eventMs),
     inject: async ({ vm }) => {
       const faultMs = wallMs();
-      await (await vm.injectNmi()).waitForCompletion(10_000);
+      await (await vm.injectNmi()).waitForCompletion(60_000);
       return faultMs;
     },
   },
@@ -94,7 +94,7 @@ const facts: readonly FaultKind[] = [
     ...ordinary,
     ...stop('exited', 'fault', eventMs),
     inject: async (subject) => {
-      await (await subject.vm.pause()).waitForCompletion(10_000);
+      await (await subject.vm.pause()).waitForCompletion(60_000);
       await delay(500);
       const faultMs = wallMs();
       subject.kill('SIGKILL');
@@ -232,7 +232,7 @@ const silences: readonly FaultKind[] = [
     ...stop(['hung', 'busy', 'spinning'], 'fault', 10_000 + 2_000),
     inject: async ({ vm }) => {
       const faultMs = wallMs();
-      await (await vm.reset()).waitForCompletion(10_000);
+      await (await vm.reset()).waitForCompletion(60_000);
       return faultMs;
     },
   },

@@ -19,7 +19,7 @@ describe('clean', () => {
 
   it('leaves nothing that steers a terminal', () => {
     assert(property(string({ unit: 'binary' }), (text) => !steering.test(clean(text))));
-  }, 60_000);
+  });
 });
 
 describe('toJson', () => {
@@ -31,7 +31,7 @@ describe('toJson', () => {
         expect(json).not.toMatch(steering);
       }),
     );
-  }, 60_000);
+  });
 
   it('may be indented', () => {
     expect(toJson({ a: '\u009b' }, 2)).toBe('{\n  "a": "\\u009b"\n}');

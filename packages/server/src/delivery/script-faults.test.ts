@@ -95,7 +95,7 @@ test('a disk that is full before a script was begun does not hold up the end of 
   log.failWrites('the disk is full');
   const late = new SystemClock().sleep(12_000).then(() => 'stuck');
   expect(await Promise.race([scripts.stop().then(() => 'stopped'), late])).toBe('stopped');
-}, 20_000);
+});
 
 test('a disk that fills up while a script runs does not hold up the end of the service', async () => {
   const scripts = await started();
@@ -108,7 +108,7 @@ test('a disk that fills up while a script runs does not hold up the end of the s
   log.failWrites('the disk is full');
   const late = new SystemClock().sleep(12_000).then(() => 'stuck');
   expect(await Promise.race([scripts.stop().then(() => 'stopped'), late])).toBe('stopped');
-}, 20_000);
+});
 
 test('what a full disk kept from being recorded is run again by the next start', async () => {
   const scripts = await started();
@@ -121,7 +121,7 @@ test('what a full disk kept from being recorded is run again by the next start',
   await scripts.stop();
   const left = await log.loadDocuments('scriptRun');
   expect(left.map(({ value }) => value)).toMatchObject([{ attempt: 1 }]);
-}, 20_000);
+});
 
 test('a script that cannot be removed, because nothing can be written, is there still', async () => {
   const full = new MemoryEventLog({ maxPending: 0 });

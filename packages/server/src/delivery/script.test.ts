@@ -347,7 +347,7 @@ test('a run that a stop cut off is run again, and its event says which attempt i
     ['heartbeatStopped', 1],
   ]);
   expect(found[1]?.eventSeq).toBe(seq);
-}, 20_000);
+});
 
 test('events that were removed before they were looked at are told as skipped', async () => {
   const scripts = await started();

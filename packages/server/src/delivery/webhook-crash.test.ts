@@ -55,4 +55,4 @@ it('kill -9 between attempt and acknowledgement loses no event and no order, whe
   expect(firsts).toEqual(Array.from({ length: lastSeq }, (_, index) => index + 1));
   // Again only what was under way: at most the few whose acknowledgement was not on disk yet.
   expect(endpoint.received.length - lastSeq).toBeLessThan(5 * 30);
-}, 60_000);
+});

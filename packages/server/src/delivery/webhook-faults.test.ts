@@ -108,7 +108,7 @@ describe('a full disk', () => {
       { cursor: 0 },
     ]);
     log.mendWrites();
-  }, 15_000);
+  });
 });
 
 describe('the wall clock', () => {
@@ -184,5 +184,5 @@ describe('an open circuit', () => {
       circuit: 'closed',
       failuresInARow: 0,
     });
-  }, 20_000);
+  });
 });

@@ -212,7 +212,7 @@ describe('the event log over HTTP', () => {
       const reader = await openStreamReader(http.port);
       expect(reader.status).toBe(200);
       for (const socket of sockets) socket.destroy();
-    }, 30_000);
+    });
 
     it('end with the server, and say so', async () => {
       const reader = await openStreamReader(http.port);

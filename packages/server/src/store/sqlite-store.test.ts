@@ -176,7 +176,7 @@ test('a full disk stops writing, corrupts nothing, and close gives up what it ca
       () => 0,
     ),
   );
-  await vi.waitFor(() => expect(store.state().writable).toBe(false), 20_000);
+  await vi.waitFor(() => expect(store.state().writable).toBe(false), 60_000);
   expect(store.state().error).toContain('full');
   expect(store.state().error).toContain('Free disk space');
   expect(store.state().pending).toBeGreaterThan(0);
@@ -209,7 +209,7 @@ test.skipIf(!mounts)(
           () => 0,
         ),
       );
-      await vi.waitFor(() => expect(store.state().writable).toBe(false), 20_000);
+      await vi.waitFor(() => expect(store.state().writable).toBe(false), 60_000);
       expect(store.state().error).toMatch(/full|I\/O/);
       const atFull = join(directory, 'copy');
       cpSync(path, atFull, { recursive: true });
@@ -249,10 +249,10 @@ test('the death of the writing thread in the middle of commits loses and doubles
   let deaths = 0;
   while (deaths < 3) {
     const at = store.state().lastSeq;
-    await vi.waitFor(() => expect(store.state().lastSeq).toBeGreaterThan(at), 20_000);
+    await vi.waitFor(() => expect(store.state().lastSeq).toBeGreaterThan(at), 60_000);
     await store.killThread('writer');
     deaths += 1;
-    await vi.waitFor(() => expect(store.state().writable).toBe(true), 20_000);
+    await vi.waitFor(() => expect(store.state().writable).toBe(true), 60_000);
   }
   killed.abort();
   await pumps;
@@ -319,7 +319,7 @@ test('a listener that throws disturbs nobody', async () => {
   });
   store.onCommit((seq) => seen.push(seq));
   await store.append(now(1));
-  await vi.waitFor(() => expect(seen).toEqual([1]));
+  await vi.waitFor(() => expect(seen).toEqual([1]), 60_000);
   expect(warn).toHaveBeenCalledTimes(1);
 });
 
@@ -327,7 +327,7 @@ test('retention by size keeps the database within its bound while events come', 
   const maxBytes = 400_000;
   const store = await open({ retention: { maxBytes } });
   for (let round = 0; round < 12; round += 1) await appendMany(store, 2_000);
-  await vi.waitFor(() => expect(store.state().oldestSeq).toBeGreaterThan(21_000), 30_000);
+  await vi.waitFor(() => expect(store.state().oldestSeq).toBeGreaterThan(21_000), 60_000);
   const { oldestSeq, lastSeq } = store.state();
   expect(lastSeq).toBe(24_000);
   expect((await store.read({ after: oldestSeq - 1, limit: 1 })).events[0]?.seq).toBe(oldestSeq);

@@ -211,7 +211,7 @@ describe('Finding machines again', () => {
     });
     await once(child, 'spawn');
     await expect
-      .poll(async () => (await hypervisor.adopt(ids[1], null)).kind, { timeout: 15_000 })
+      .poll(async () => (await hypervisor.adopt(ids[1], null)).kind, { timeout: 60_000 })
       .toBe('running');
     child.kill('SIGKILL');
     await once(child, 'exit');

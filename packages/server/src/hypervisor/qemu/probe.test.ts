@@ -55,7 +55,7 @@ describe('The accelerator probe', () => {
     // No deadline of this clock ever comes, as with a service that is gone.
     const info = await probeWith('printf V; exec sleep 60', '/dev/null', new SimulatedClock());
     expect(info.accelerator).toBe('tcg');
-  }, 20_000);
+  });
 
   it('takes tcg and says why when it cannot try', async () => {
     const before = process.env['TMPDIR'];

@@ -91,7 +91,7 @@ describe('The process of a record', () => {
       expect(sample.vcpus[0]?.tid).toBe(record.pid);
       expect(sample.frozen).toBe(true);
       expect(sample.mainLoop?.runNs).toBeGreaterThan(0);
-    }, 4_000);
+    }, 60_000);
     const other = { ...record, startTicks: record.startTicks + 1 };
     expect(sampleProcess(new SystemClock(), other, [], true)).toMatchObject({
       processState: null,
