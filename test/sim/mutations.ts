@@ -308,17 +308,6 @@ export const mutations: readonly Mutation[] = [
     trial: recovering(),
   },
   {
-    name: 'recovery tells success of a step that it called off',
-    edits: [
-      edit(
-        'recovery/execute.ts',
-        'const undecided = this.#steps.isUndecided(vm.id);',
-        'const undecided = false;',
-      ),
-    ],
-    trial: recovering(),
-  },
-  {
     name: 'recovery takes the host for well right after a stall',
     edits: [edit('recovery/sight.ts', 'this.#lengthMs = lengthMs;', 'void lengthMs;')],
     trial: recovering('stall', 'mass'),

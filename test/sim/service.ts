@@ -49,6 +49,8 @@ export class Service {
   private readonly store: SqliteStore;
   private readonly dispose: () => void;
   private readonly ends = new Set<() => void>();
+  /** Its log is closed, or about to be. */
+  closing = false;
 
   private constructor(host: Host, loop: ServiceLoop, store: SqliteStore, dispose: () => void) {
     this.host = host;
@@ -195,6 +197,7 @@ export class Service {
       await this.recovery.close();
       await server.stop('simulated');
       this.monitor.close();
+      this.closing = true;
       await this.store.close();
     });
     this.end();
