@@ -228,7 +228,8 @@ export class Recovery implements RecoveryService {
     const { vm } = before;
     const runningSinceMs = this.#runningSince.get(vm.id) ?? this.#startedMs(vm.id);
     const undecided = this.#steps.isUndecided(vm.id);
-    const times = { atMs: this.#timeOf(event), runningSinceMs, undecided };
+    const waiting = this.#steps.isWaiting(vm.id);
+    const times = { atMs: this.#timeOf(event), runningSinceMs, undecided, waiting };
     const { record: after, succeeded } = fold(before, event, times);
     this.#book.set(after);
     if (before.incident !== after.incident) this.#book.learned(vm.id, event.seq);

@@ -57,6 +57,13 @@ describe('between a step that is told and the step that is done', () => {
     }
   });
 
+  it('an operator resets it: it is not reset again', async () => {
+    const id = await served.running({ action: 'reset', ...waits });
+    await whileWritten(id, () => served.run(id, 'reset'));
+    expect(await served.told()).toEqual(['Planned', 'reset begun', 'reset cancelled']);
+    expect(served.resets(id)).toBe(1);
+  });
+
   it('an operator turns it off: it stays off', async () => {
     const id = await served.running({ action: 'reset', ...waits });
     await whileWritten(id, () => void served.server.operate(id, 'turnOff'));

@@ -71,6 +71,16 @@ it('a start between turning it off and telling so is an operator who takes over'
   expect(starting.incident?.last?.seen).toEqual(['turningOn']);
 });
 
+it('a reset while a step waits for the log is an operator who takes over', () => {
+  const reset = recordOf({ step: 'reset' });
+  const begins = (times: Partial<FoldTimes>): RecoveryRecord =>
+    after(reset, 'stateChanged', { state: 'turningOn' }, times);
+  expect(begins({ undecided: true }).incident?.last?.seen).toEqual(['turningOn']);
+  expect(begins({ undecided: true, waiting: true }).incident).toBeNull();
+  const told = after(reset, 'guestReset', { reason: 'host', byGuest: false }, { waiting: true });
+  expect(told.incident?.last?.seen).toEqual([]);
+});
+
 it('armed again while its heartbeat is awaited it still has that time', () => {
   const settling = recordOf({ outcome: 'done', endedMs: 4 });
   expect(rearmed(settling, settling.incident)).toMatchObject({

@@ -82,8 +82,10 @@ export interface FoldTimes {
   readonly atMs: number;
   /** Since when its machine had run. */
   readonly runningSinceMs: number | null;
-  /** The step under way can still be called off: nothing that is told now is its doing. */
+  /** The step under way can still be called off: no heartbeat that is told now is its doing. */
   readonly undecided?: boolean;
+  /** The step under way was not asked for yet: nothing that is told now is its doing. */
+  readonly waiting?: boolean;
 }
 
 /** What `event`, which is of this machine and came after all that is in the record, makes of it. */
@@ -95,7 +97,7 @@ export function fold(record: RecoveryRecord, event: VmEvent, times: FoldTimes): 
   });
   if (isEvent(event, 'heartbeatStopped')) return same({ incident: stopped(record, event, times) });
   const { incident } = record;
-  if (isEvent(event, 'stateChanged')) return same(stateOf(record, event));
+  if (isEvent(event, 'stateChanged')) return same(stateOf(record, event, times));
   if (incident === null) return same();
   if (isEvent(event, 'recoveryStep')) return same({ incident: ownStep(incident, event) });
   const type = eventTypeOf(event);
@@ -109,16 +111,20 @@ export function fold(record: RecoveryRecord, event: VmEvent, times: FoldTimes): 
     return { record: { ...next, incident: null, attempts }, succeeded };
   }
   if (type === 'turnedOffByGuest' || type === 'migratedAway') return same({ incident: null });
-  if (type !== 'guestReset' || !isOwn(incident, event.seq)) return same();
+  if (type !== 'guestReset' || !isOwn(incident, event.seq, times)) return same();
   return same({ incident: seen(incident, 'guestReset') });
 }
 
 /** What a new state makes of it. */
-function stateOf(record: RecoveryRecord, { seq, data }: VmEvent<'stateChanged'>): Partial<RecoveryRecord> {
+function stateOf(
+  record: RecoveryRecord,
+  { seq, data }: VmEvent<'stateChanged'>,
+  times: FoldTimes,
+): Partial<RecoveryRecord> {
   const { incident, gaveUp, attempts } = record;
   const { state, cause } = data;
-  if (incident !== null && cause === 'processExit') return { incident: exited(incident, seq) };
-  if (incident !== null && isOwn(incident, seq) && isStateOf(incident, state)) {
+  if (incident !== null && cause === 'processExit') return { incident: exited(incident, seq, times) };
+  if (incident !== null && isOwn(incident, seq, times) && isStateOf(incident, state)) {
     return { incident: seen(incident, state) };
   }
   if (state === 'turningOn' || state === 'restoring') {
@@ -146,8 +152,8 @@ function isStateOf({ last }: Incident, state: VmState): boolean {
 }
 
 /** The process of a guest that had stopped ended by itself: that is told by no further heartbeatStopped. */
-function exited(incident: Incident, seq: number): Incident {
-  const noted = isOwn(incident, seq) ? seen(incident, 'turnedOff') : incident;
+function exited(incident: Incident, seq: number, times: FoldTimes): Incident {
+  const noted = isOwn(incident, seq, times) ? seen(incident, 'turnedOff') : incident;
   return { ...noted, verdict: 'exited', last: noted.last === null ? null : againStopped(noted.last) };
 }
 
@@ -253,8 +259,8 @@ export function withoutBegun(attempts: readonly AttemptRecord[]): readonly Attem
 }
 
 /** Is it the doing of the step under way? All that is told between its beginning and its end is. */
-function isOwn({ last }: Incident, seq: number): boolean {
-  if (last === null || last.begunSeq === null || !disturbs(last.step)) return false;
+function isOwn({ last }: Incident, seq: number, { waiting = false }: FoldTimes): boolean {
+  if (waiting || last === null || last.begunSeq === null || !disturbs(last.step)) return false;
   // The end is read back from the log before anything that came after it.
   return seq > last.begunSeq && (last.endedSeq === null || seq < last.endedSeq);
 }

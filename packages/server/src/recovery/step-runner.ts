@@ -56,8 +56,11 @@ export class StepRunner {
   /** Who waits until the log was read up to an event. */
   readonly #waiting = new Map<string, { readonly seq: number; readonly open: () => void }>();
 
-  /** Machines of which a step is under way that can still be called off. */
-  readonly #undecided = new Set<string>();
+  /**
+   * Machines of which a step is under way that can still be called off: it waits for the log, or was asked for, but
+   * QEMU was not told.
+   */
+  readonly #undecided = new Map<string, 'waiting' | 'asked'>();
 
   constructor(ports: StepRunnerPorts, book: RecoveryBook, closing: AbortSignal) {
     this.#ports = ports;
@@ -77,6 +80,11 @@ export class StepRunner {
   /** Has QEMU not been told of the step under way, so that a heartbeat still calls it off? */
   isUndecided(vmId: string): boolean {
     return this.#undecided.has(vmId);
+  }
+
+  /** Was the step under way not even asked for, so that nothing that happens to the machine is its doing? */
+  isWaiting(vmId: string): boolean {
+    return this.#undecided.get(vmId) === 'waiting';
   }
 
   /** Tells a step as begun, and carries it out. Errors: VMPULSE_E_LOG_UNAVAILABLE; then nothing was done. */
@@ -110,7 +118,7 @@ export class StepRunner {
     };
     const vmId = record.vm.id;
     // The log may be slow: what is told until this is carried out, an operator's start above all, is not its doing.
-    if (disturbs(step) && !dryRun) this.#undecided.add(vmId);
+    if (disturbs(step) && !dryRun) this.#undecided.set(vmId, 'waiting');
     try {
       const { seq } = await this.#book.tell({ ...record, attempts, incident: begun }, 'recoveryStep', data);
       await this.#readBack(vmId, seq);
@@ -169,7 +177,8 @@ export class StepRunner {
     }
     const acted = incident?.acted ?? false;
     const acts = disturbs(begun.step) && !begun.dryRun;
-    if (acts && begun.step !== 'reset' && begun.step !== 'turnOff') this.#noteActed(vmId, stoppedSeq);
+    if (acts && (begun.step === 'reset' || begun.step === 'turnOff')) this.#undecided.set(vmId, 'asked');
+    else if (acts) this.#noteActed(vmId, stoppedSeq);
     const goAhead = (): boolean => {
       const isOpen = this.#book.records.get(vmId)?.incident?.stoppedSeq === stoppedSeq;
       if (isOpen) this.#noteActed(vmId, stoppedSeq);
