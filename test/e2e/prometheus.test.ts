@@ -66,6 +66,7 @@ describe('what the alerts ask for', () => {
   beforeAll(async () => {
     service = await RealService.start();
     await service.server.subscriptions.put('pager');
+    await service.server.webhooks.create({ name: 'chat', url: 'http://127.0.0.1:9/' });
   });
   afterAll(() => service.dispose());
 
