@@ -55,7 +55,7 @@ describe.skipIf(trouble !== null)(`disk space (${trouble ?? 'on a file system of
     const paused = await eventually(
       () =>
         heard.of('web-1').find((event) => isEvent(event, 'stateChanged') && event.data.state === 'paused'),
-      5_000,
+      60_000,
       () => `the pause; heard ${JSON.stringify(heard.types())}`,
     );
     expect(paused.data).toMatchObject({ cause: 'diskSpace' });
@@ -69,7 +69,7 @@ describe.skipIf(trouble !== null)(`disk space (${trouble ?? 'on a file system of
     expect(regained.data).toMatchObject({ messageId: 108, from: 'error', to: 'warning', path: images });
     await eventually(
       async () => (await vm.refresh()).state === 'running' && (await vm.refresh()).guest.isHeartbeating,
-      20_000,
+      60_000,
       () => `the guest to go on; heard ${JSON.stringify(heard.types())}`,
     );
     expect(heard.types()).not.toContain('heartbeatStopped');

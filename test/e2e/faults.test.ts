@@ -179,14 +179,14 @@ describe.skipIf(process.getuid?.() !== 0)('a full disk', () => {
           vm.change({ notes: `${Math.random()} `.repeat(200) }).catch(() => undefined);
           return (await readiness(directory)) === 503;
         },
-        30_000,
+        60_000,
         () => '/readyz to say that the disk is full',
       );
       process.kill(pid, 'SIGKILL');
       const { server } = service;
       await eventually(
         async () => (await server.virtualMachines()).every((each) => each.info.guest.verdict === 'exited'),
-        10_000,
+        60_000,
         () => 'the stop to be seen although it cannot be written',
       );
       expect(service.heard.types('full')).not.toContain('heartbeatStopped');
@@ -252,7 +252,7 @@ describe('the command line of a real service', () => {
     process.kill(shown.pid, 'SIGKILL');
     await eventually(
       () => followed.includes('HAS STOPPED (exited)'),
-      15_000,
+      60_000,
       () => followed,
     );
     const misnamed = await run(['vm', 'show', 'typd', ...data]);

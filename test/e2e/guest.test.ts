@@ -91,7 +91,7 @@ describe('a guest with the agent alone', () => {
     });
     await Promise.all([long, ...watching]);
     expect((await long).durationMs).toBeGreaterThan(4_000);
-    expect(oldestMs).toBeLessThan(1_500);
+    expect(oldestMs).toBeLessThan(3_000);
     await expect(guestOS.executeCommand('sleep', ['30'], { timeoutMs: 500 })).rejects.toMatchObject({
       code: 'VM_E_TIMED_OUT',
     });
@@ -143,7 +143,7 @@ describe('a guest with the agent alone', () => {
     await service.run();
     await eventually(
       async () => (await pinged.guestOS.info().catch(() => null))?.isHeartbeating,
-      20_000,
+      60_000,
       () => 'the guest to be watched again',
     );
     await (await pinged.pause()).waitForCompletion(60_000);
@@ -192,7 +192,7 @@ describe('a guest with ticker and agent', () => {
     expect(await guestOS.freezeFileSystems({ timeoutMs: 1_000 })).toBe(1);
     await eventually(
       async () => (await guestOS.info()).fileSystems === 'thawed',
-      10_000,
+      60_000,
       () => 'the file systems to be thawed',
     );
     expect((await guestOS.executeCommand('touch', ['/mnt/disk/b'])).exitCode).toBe(0);
@@ -209,7 +209,7 @@ describe('a guest with ticker and agent', () => {
         const info = await ticking.guestOS.info();
         return info.source === 'agent' && info.isHeartbeating;
       },
-      10_000,
+      60_000,
       () => 'the agent to be the heartbeat',
     );
     await service.tell(ticking, 'hang 6');
@@ -219,7 +219,7 @@ describe('a guest with ticker and agent', () => {
     await service.tell(ticking, 'start-ticker');
     await eventually(
       async () => (await ticking.guestOS.info()).source === 'ticker',
-      20_000,
+      60_000,
       () => 'the ticker to be the heartbeat again',
     );
     expect(typesSince('ticking', seq).filter((type) => !type.startsWith('additions'))).toEqual([

@@ -29,7 +29,7 @@ async function startAgent(): Promise<Program> {
   agents.push(agent);
   await eventually(
     () => service.server.subscriptions.get('monitoring-agent').then(({ state }) => state === 'served', never),
-    15_000,
+    60_000,
     () => `the agent to be served:\n${agent.output}`,
   );
   return agent;
@@ -56,7 +56,7 @@ async function taken(): Promise<void> {
   const { seq } = await service.server.info();
   await eventually(
     () => service.server.subscriptions.get('monitoring-agent').then(({ cursor }) => cursor >= seq),
-    15_000,
+    60_000,
     () => `everything up to ${seq} to be acknowledged:\n${agents.at(-1)?.output}`,
   );
 }
@@ -101,7 +101,7 @@ async function killedAmidRestart(vm: VirtualMachine): Promise<number> {
     process.kill(await service.pidOf(vm), 'SIGKILL');
     await eventually(
       () => starts(vm) === count,
-      15_000,
+      60_000,
       () => agent.output,
     );
     await agent.end('SIGKILL');
@@ -115,7 +115,7 @@ test('killed with -9 amid a restart, it is told of the stop again and does not r
   const before = await killedAmidRestart(vm);
   await eventually(
     () => vm.refresh().then(({ state }) => state === 'running'),
-    15_000,
+    60_000,
     () => 'the start to end',
   );
   const second = await startAgent();

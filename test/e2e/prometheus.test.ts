@@ -127,7 +127,7 @@ describe('what the alerts ask for', () => {
     await service.heard.wait('web-1', 'heartbeatStopped', 60_000);
     await eventually(
       async () => (await stopped()) === 1,
-      5_000,
+      60_000,
       () => 'one guest to be counted',
     );
   });

@@ -116,11 +116,11 @@ async function killDuringDump(vm: VirtualMachine): Promise<void> {
       service.signal('SIGCONT');
       return false;
     },
-    30_000,
+    60_000,
     () => 'a dump to be under way',
   );
   await service.end('SIGKILL');
   const goesOn = async (): Promise<boolean> => (await askStatus(directory)) === 'running';
-  await eventually(goesOn, 10_000, () => 'the guest to run');
+  await eventually(goesOn, 60_000, () => 'the guest to run');
   await service.run();
 }

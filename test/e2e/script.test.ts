@@ -38,7 +38,7 @@ async function serve(): Promise<VirtualServer> {
 }
 
 async function ended(server: VirtualServer): Promise<VmEvent<'scriptEnded'>['data']> {
-  const signal = AbortSignal.timeout(15_000);
+  const signal = AbortSignal.timeout(60_000);
   for await (const event of server.events({ after: 0, types: ['scriptEnded'], signal })) {
     if (isEvent(event, 'scriptEnded')) return event.data;
   }

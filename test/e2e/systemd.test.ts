@@ -68,7 +68,7 @@ describe('the drop-in', () => {
       .replace('vmpulse-scripts', execFileSync('id', ['-un'], { encoding: 'utf8' }).trim())
       .split(' ');
     const program = new Program(words[0] ?? '', [...words.slice(1), '--listen', '127.0.0.1:0']);
-    await program.says('"ready"', 30_000);
+    await program.says('"ready"');
     expect(await program.end('SIGTERM')).toBe(0);
   });
 });

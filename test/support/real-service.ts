@@ -133,7 +133,7 @@ export class RealService {
     child.stderr.on('data', keep);
     await eventually(
       () => this.isReady(child),
-      30_000,
+      60_000,
       () => `the service to be ready:\n${this.output}`,
     );
   }
@@ -205,7 +205,7 @@ export class RealService {
     socket.write(`\n${command}\n`);
     await eventually(
       () => text.includes(`ok ${command.split(' ', 1)[0]}`),
-      15_000,
+      60_000,
       () => `the guest to answer ${command}: ${text}`,
     );
     socket.destroy();
