@@ -135,7 +135,8 @@ export function describeMachines(start: () => Promise<EventLogFixture>): void {
       await log.putMachine(machineRecord(1));
       const vm = machineReference(1);
       const reset = { reason: 'host-qmp-system-reset', byGuest: false };
-      const changed = (state: VmState) => ({ state, stateCode: 3, previousState: 'running' }) as const;
+      const changed = (state: VmState, previousState: VmState = 'running') =>
+        ({ state, stateCode: 3, previousState }) as const;
       const stops = async (): Promise<unknown> =>
         (await log.loadMachines())[0]?.conditions.map(({ seq, sinceMs, verdict }) => [seq, sinceMs, verdict]);
       const told = [[1, testTimeMs, 'hung']];
@@ -143,8 +144,10 @@ export function describeMachines(start: () => Promise<EventLogFixture>): void {
       await log.append(stoppedDraft(1));
       expect(await stops()).toEqual(told);
       await log.append({ type: 'guestReset', vm: machineReference(2), timeMs: testTimeMs, data: reset });
-      await log.append({ type: 'stateChanged', vm, timeMs: testTimeMs, data: changed('paused') });
-      expect(await stops()).toEqual(told);
+      for (const data of [changed('paused'), changed('turningOn', 'saved')]) {
+        await log.append({ type: 'stateChanged', vm, timeMs: testTimeMs, data });
+        expect(await stops()).toEqual(told);
+      }
       for (const draft of [
         { type: 'guestReset', vm, timeMs: testTimeMs, data: reset },
         { type: 'stateChanged', vm, timeMs: testTimeMs, data: changed('turningOn') },

@@ -62,6 +62,8 @@ export class Oracle {
   private readonly world: World;
   private readonly byId = new Map<string, SimGuest>();
   private readonly open = new Set<Episode>();
+  /** Moments that were over before the service could tell them. */
+  private readonly late = new Set<Episode>();
   private readonly past = new Map<SimGuest, Episode[]>();
   private readonly told = new Map<SimGuest, Told>();
   private readonly decided = new Map<string, number>();
@@ -136,6 +138,8 @@ export class Oracle {
   /** The guest is well again, or the next fault follows. */
   end(episode: Episode): void {
     episode.endMs = this.world.nowMs;
+    // QEMU told it a service that stands still: it is told when that goes on.
+    if (this.away > 0 && isMomentary(episode.kind)) this.late.add(episode);
     this.open.delete(episode);
     this.trace?.(episode.guest.name, `END of ${episode.kind}`);
   }
@@ -143,6 +147,8 @@ export class Oracle {
   /** The service was away until now: bounds count from here on. */
   back(): void {
     this.backMs = this.world.nowMs;
+    for (const episode of this.late) episode.endMs = this.world.nowMs + coldMarginMs;
+    this.late.clear();
     // What it knew of their lateness counts less after a stall, and a new one learns it anew.
     for (const guest of this.byId.values()) guest.steadyTicks = 0;
     for (const episode of this.open) {
@@ -340,16 +346,12 @@ export class Oracle {
   private check(episode: Episode): void {
     this.world.at(episode.byMs + settleMs / 30, () => {
       if (!this.open.has(episode) || this.isTold(episode)) return;
-      if (this.away > 0) {
-        this.world.after(1_000, () => this.check(episode));
-      } else if (this.world.nowMs < episode.byMs) this.check(episode);
+      if (this.away > 0) this.world.after(1_000, () => this.check(episode));
+      else if (this.world.nowMs < episode.byMs) this.check(episode);
       else {
         const silentMs = Math.round(this.world.nowMs - episode.lastTickMs);
-        this.fail(
-          'missed',
-          episode.guest,
-          `${episode.kind} was not told; its last tick is ${silentMs} ms ago`,
-        );
+        const what = `${episode.kind} was not told; its last tick is ${silentMs} ms ago`;
+        this.fail('missed', episode.guest, what);
         episode.done();
       }
     });
@@ -390,9 +392,7 @@ function keyOf(vmId: string, type: string, wallMs: number): string {
 }
 
 function summary(event: VmEvent): string {
-  const { vm, eventType, evidence, ...data } = event.data as Record<string, unknown>;
-  void vm;
-  void eventType;
+  const { vm: _vm, eventType: _type, evidence, ...data } = event.data as Record<string, unknown>;
   const reason = (evidence as { detail?: string } | undefined)?.detail;
   return JSON.stringify(reason === undefined ? data : { ...data, reason });
 }

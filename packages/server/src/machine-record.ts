@@ -13,11 +13,12 @@ export const conditionRules: Record<Condition, { readonly opens: EventType; read
 };
 
 /**
- * Whether an event begins another life of its guest: one that was reset or turned on. The verdict of an open
- * heartbeatStopped is not this life's.
+ * Whether an event begins another life of its guest: one that was reset or turned on, but not one that goes on from a
+ * saved state. The verdict of an open heartbeatStopped is not this life's.
  */
 export function beginsLife(event: EventDraft): boolean {
-  return event.type === 'guestReset' || (event.type === 'stateChanged' && event.data.state === 'turningOn');
+  if (event.type !== 'stateChanged') return event.type === 'guestReset';
+  return event.data.state === 'turningOn' && event.data.previousState !== 'saved';
 }
 
 /** A condition that is open. */
@@ -60,6 +61,8 @@ export interface WatchMemory {
   readonly awaited?: boolean;
   /** Which of its additions stopped, where that was told and is not over. */
   readonly additionsLost?: 'ticker' | 'agent' | null;
+  /** The stop told last is of a boot that had not opened the port of its heartbeat: a closed one is no news. */
+  readonly toldClosed?: boolean;
   /** Greatest lateness of its ticks, ms; null or missing while too few were seen. */
   readonly latenessMs?: number | null;
 }

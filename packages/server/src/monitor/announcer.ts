@@ -95,6 +95,12 @@ export class Announcer {
     this.tell(statement, onDurable);
   }
 
+  /** A stop that is not told again: `verdict` holds from here on where the one that was told is of a life before. */
+  remainStopped(verdict: StopVerdict): void {
+    const opened = this.opened.get('heartbeatStopped');
+    if (opened !== undefined) opened.verdict ??= verdict;
+  }
+
   /** The guest begins another life: how the one before stopped says nothing of it. */
   forgetVerdict(): void {
     const opened = this.opened.get('heartbeatStopped');

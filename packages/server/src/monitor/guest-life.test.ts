@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { blankMemory } from '../../../../test/support/watched-guest.ts';
+import { type WatchedGuest, blankMemory } from '../../../../test/support/watched-guest.ts';
 import { watchedGuests } from '../../../../test/support/watched-guests.ts';
 
 const guest = watchedGuests();
@@ -29,6 +29,17 @@ describe('boots', () => {
     expect(it.told).toEqual(['heartbeatStarted']);
     await it.pass(2_000);
     expect(it.log.events[1]?.data).toMatchObject({ verdict: 'hung', cause: 'bootWindowEnded' });
+  });
+
+  test('one that stopped, reset itself and hangs in its boot shows so, though that is told once', async () => {
+    const it = guest();
+    await it.live();
+    it.process.emit({ kind: 'tripleFault' });
+    it.process.setLoad(idle);
+    it.process.guestReset();
+    await it.pass(400_000);
+    expect(it.told.filter((type) => type === 'heartbeatStopped')).toHaveLength(1);
+    expect(it.watch.info().verdict).toBe('hung');
   });
 
   test('resets in a row do not extend the window without end', async () => {
@@ -116,6 +127,40 @@ describe('after a restart of the service', () => {
       expect(it.told).toEqual(['heartbeatResumed']);
     });
 
+    test('a boot that hangs before its port is open is told once, however many services find it', async () => {
+      const first = guest({ memory });
+      await first.boot('adopted');
+      await first.beat(3);
+      first.process.guestReset();
+      first.process.setLoad(idle);
+      await first.pass(200_000);
+      expect(first.told).toEqual(['heartbeatStopped']);
+      let remembered = first.watch.memory();
+      for (const _service of [2, 3]) {
+        const it = guest({ memory: remembered, conditions: [{ ...stopped, verdict: 'hung' }] });
+        await it.boot('adoptedSilent');
+        it.process.setLoad(idle);
+        await it.pass(200_000);
+        expect([it.told, it.watch.info().verdict]).toEqual([[], 'hung']);
+        remembered = it.watch.memory();
+      }
+    });
+
+    test('a port that was open when the stop was told and is not now is another boot’s', async () => {
+      const first = guest({ memory });
+      await first.boot('adopted');
+      await first.beat(3);
+      first.process.guestReset();
+      first.process.emit({ kind: 'port', port: 'heartbeat', open: true });
+      first.process.setLoad(idle);
+      await first.pass(200_000);
+      const it = guest({ memory: first.watch.memory(), conditions: [{ ...stopped, verdict: 'hung' }] });
+      await it.boot('adoptedSilent');
+      it.process.setLoad(idle);
+      await it.pass(200_000);
+      expect([first.told, it.told]).toEqual([['heartbeatStopped'], ['heartbeatStopped']]);
+    });
+
     test('a panic of which nothing was told since the reset is told', async () => {
       const it = guest({ memory: reset, conditions: [stopped] });
       await it.boot('adopted', 'panicked');
@@ -137,6 +182,17 @@ describe('after a restart of the service', () => {
       it.watch.found('panicked');
       expect(it.told).toEqual(['heartbeatStopped']);
     });
+  });
+
+  test.each([
+    ['panicked', async (it: WatchedGuest) => it.boot('adoptedSilent', 'panicked')],
+    ['exited', (it: WatchedGuest) => Promise.resolve(it.watch.end('foundDead'))],
+  ])('one turned on after its stop was told, and found %s, is told again', async (verdict, begin) => {
+    const stopped = { condition: 'heartbeatStopped', seq: 7, sinceMs: 0 } as const;
+    const it = guest({ memory: blankMemory, conditions: [stopped] });
+    await begin(it);
+    expect(it.told).toEqual(['heartbeatStopped']);
+    expect(it.log.events[0]?.data).toMatchObject({ verdict });
   });
 
   test('a machine found dead is told once', () => {

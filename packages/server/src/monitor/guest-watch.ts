@@ -50,8 +50,9 @@ export class GuestWatch implements Watch {
     else guest.armed ||= guest.awaitedBefore || guest.pace.learnedMs !== null;
     guest.awaitedBefore = false;
     const adopted = how === 'adopted' || how === 'adoptedSilent';
+    guest.portOpened = how === 'adopted';
     if (adopted && guest.armed) guest.pace.recall();
-    if (!adopted) guest.retelling = 'all';
+    if (!adopted || this.beganAnew) guest.retelling = 'all';
     if (how === 'adoptedSilent') {
       // It ticked when it was last seen. Whoever closed the port: staying closed is no sign of death.
       if (guest.started) guest.foundClosed();
@@ -64,6 +65,12 @@ export class GuestWatch implements Watch {
     if (adopted && guest.source === 'agent') guest.allow(agentCommandTimeoutMs);
     this.await(how);
     if (adopted) find(guest, this.teller, runState, 'found so when the service started');
+  }
+
+  /** Reset or turned on since its stop was told, and not heard since: whatever it is found in is news. */
+  private get beganAnew(): boolean {
+    const { announcer, started } = this.guest;
+    return announcer.isOpen('heartbeatStopped') && announcer.stopVerdict === null && !started;
   }
 
   /** A machine that boots from nothing: what was known of its guest is void. */
@@ -83,8 +90,8 @@ export class GuestWatch implements Watch {
   private await(how: Beginning): void {
     const { guest } = this;
     const { announcer } = guest;
-    // Told since it booted last, though it never ticked since; a port that was found closed may mean another boot.
-    const toldSo = announcer.stopVerdict !== null && how === 'adopted';
+    // Told since it booted last, though it never ticked since. A port that is closed by now may mean another boot.
+    const toldSo = announcer.stopVerdict !== null && (how === 'adopted' || guest.toldClosed);
     if (!guest.armed) guest.enter({ is: 'unarmed' });
     else if (announcer.isOpen('heartbeatStopped') && (guest.started || toldSo))
       guest.enter({ is: 'stopped' });
@@ -102,6 +109,7 @@ export class GuestWatch implements Watch {
     if (guest.released) return;
     if (how === 'foundDead') {
       const exit = { exitCode: null, signal: null, stderr };
+      if (this.beganAnew) guest.retelling = 'all';
       teller.stopped('exited', 'foundDead', guest.nowMs, { exit });
     }
     teller.visible();
@@ -206,6 +214,7 @@ export class GuestWatch implements Watch {
       source: guest.source ?? guest.formerSource,
       awaited: guest.armed,
       additionsLost: guest.additionsLost,
+      toldClosed: guest.toldClosed,
       latenessMs: guest.host.registry.latenessMs(guest.slot),
     };
   }

@@ -76,9 +76,13 @@ export class Guest {
   unconnectedSinceMs: number | null = null;
   /** How its heartbeat's additions ended by themselves, while QEMU tells that; null while that is not known. */
   tickerGone: 'portClosed' | 'bye' | null = null;
+  /** Trusted: what is read now was sent after the guest last closed its port, and so takes that back. */
+  readonly sinceClosed: TickTrust;
   agentGone: 'portClosed' | null = null;
   /** The guest opened its port since it was reset. */
   portOpened = false;
+  /** The stop told last is of a boot that had not opened its port; see WatchMemory. */
+  toldClosed: boolean;
   /** A tick was heard since `begin`. */
   heard = false;
   /** Ticks are awaited: it ticked in this process, whoever heard it. */
@@ -112,6 +116,7 @@ export class Guest {
     this.formerSource = request.memory.source ?? null;
     this.awaitedBefore = request.memory.awaited ?? false;
     this.additionsLost = request.memory.additionsLost ?? null;
+    this.toldClosed = request.memory.toldClosed ?? false;
     this.rememberedTickWallMs = request.memory.lastTickWallMs;
     this.pace = new Pace(request.memory.intervalMs);
     this.boots = new Boots(request.memory.bootMs);
@@ -119,6 +124,7 @@ export class Guest {
     this.silence = new SilenceAccount(clock, registry, slot);
     this.suspensions = new Suspensions(clock);
     this.trust = new TickTrust(clock);
+    this.sinceClosed = new TickTrust(clock);
     this.inquiry = new Inquiry(clock, pacer, onFailure);
   }
 
@@ -193,7 +199,7 @@ export class Guest {
     if (silent && phase.is !== 'suspected' && phase.is !== 'stopped') this.host.cohort.left(this.slot);
     this.current = phase;
     const ticks = this.heard && this.started && this.source === 'ticker' && !this.pace.listening;
-    const plain = phase.is === 'armed' && ticks;
+    const plain = phase.is === 'armed' && ticks && this.tickerGone === null;
     const { registry } = this.host;
     registry.set(this.slot, attentive, !plain || this.announcer.isOpen('visibilityLost'));
     registry.set(this.slot, ownTimes, phase.is !== 'armed' || this.suspensions.any);
@@ -221,6 +227,7 @@ export class Guest {
   begin(witnesses: Witnesses): void {
     this.suspensions.clear();
     this.trust.restore();
+    this.sinceClosed.restore();
     this.tickerGone = null;
     this.agentGone = null;
     this.portOpened = false;
@@ -250,6 +257,11 @@ export class Guest {
   /** A guest that boots anew, or another machine's process: what was learned of the one before is void. */
   forgetLateness(): void {
     this.rememberedLatenessMs = null;
+  }
+
+  /** Its ticker is there, unless that was said before it went. */
+  tickerSpoke(): void {
+    if (this.sinceClosed.trusted) this.tickerGone = null;
   }
 
   /** The port of its heartbeat was found closed. */
@@ -323,6 +335,7 @@ export class Guest {
   abandon(): void {
     this.inquiry.abandon();
     this.trust.revoke();
+    this.sinceClosed.revoke();
   }
 
   private extendWindow(lengthMs: number): void {

@@ -315,6 +315,28 @@ describe('the ticker’s port', () => {
     expect(it.told.at(-1)).toBe('heartbeatStopped');
   });
 
+  test('closed is closed also where its last ticks are read after that', async () => {
+    const it = guest();
+    await it.live();
+    it.process.setLoad(idle);
+    it.process.setPort('heartbeat', false);
+    it.tick();
+    await it.pass(13_000);
+    expect(it.told).toEqual(['heartbeatStarted', 'additionsStopped']);
+    expect(it.log.events[1]?.data).toMatchObject({ cause: 'portClosed' });
+  });
+
+  test('whose opening nobody heard of is open once its guest ticks', async () => {
+    const it = guest();
+    await it.live();
+    it.process.setPort('heartbeat', false);
+    await it.pass(10);
+    await it.beat(3);
+    it.process.setLoad(idle);
+    await it.pass(2_000);
+    expect(it.told).toEqual(['heartbeatStarted', 'heartbeatStopped']);
+  });
+
   test('that is not connected tells nothing of the guest', async () => {
     const it = guest();
     await it.live();

@@ -4,6 +4,7 @@ import { crash, endDump, isCrash } from './crash.ts';
 import { shutdownWindowMs } from './deadline.ts';
 import { findings } from './found.ts';
 import type { Guest } from './guest.ts';
+import { attentive } from './registry.ts';
 import type { Teller } from './teller.ts';
 
 type EventOf<K extends HypervisorEvent['kind']> = Extract<HypervisorEvent, { kind: K }>;
@@ -141,9 +142,13 @@ function onPort(guest: Guest, open: boolean): void {
   const { phase } = guest;
   if (open) {
     guest.portOpened = true;
+    guest.sinceClosed.restore();
     guest.tickerGone = null;
   } else if (phase.is !== 'window' || (phase.kind === 'boot' && guest.portOpened)) {
     guest.tickerGone ??= 'portClosed';
+    // After a stall of the service it is heard of before the ticks that were sent before it; a later one takes it back.
+    guest.sinceClosed.untilDrained(guest.backlogged);
+    guest.host.registry.set(guest.slot, attentive, true);
   }
 }
 

@@ -26,7 +26,7 @@ export class Hearing implements TickListener, PulseListener {
     const taken = guest.source !== 'ticker';
     guest.source = 'ticker';
     guest.unconnectedSinceMs = null;
-    guest.tickerGone = null;
+    guest.tickerSpoke();
     if (guest.pace.measure(seq, uptimeMs) || taken) guest.setPace();
     this.onAwaitedTick();
   }
@@ -35,7 +35,7 @@ export class Hearing implements TickListener, PulseListener {
     const { guest } = this;
     if (guest.phase.is === 'off' || !guest.trust.trusted) return;
     guest.unconnectedSinceMs = null;
-    guest.tickerGone = null;
+    guest.tickerSpoke();
     guest.hello = { version: hello.version, osName: hello.os, computerName: hello.host };
     guest.pace.hear(hello);
     guest.setPace();

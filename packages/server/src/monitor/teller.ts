@@ -41,6 +41,9 @@ export class Teller {
       announcer.open('heartbeatStopped', statement, outageFromMs, onDurable);
     } else if (guest.retelling === 'all' || (guest.retelling === 'facts' && !inferred.has(cause))) {
       announcer.stopAgain(statement, onDurable);
+    } else {
+      // The same outage, and no news: but how it stands is told on request, and recovery goes by it.
+      announcer.remainStopped(verdict);
     }
     this.enterStopped();
   }
@@ -54,6 +57,13 @@ export class Teller {
   private enterStopped(): void {
     const { guest } = this;
     guest.retelling = 'none';
+    const { portOpened, started, formerSource } = guest;
+    // Of the agent's port one does not know.
+    const toldClosed = !portOpened && !started && formerSource !== 'agent';
+    if (toldClosed !== guest.toldClosed) {
+      guest.toldClosed = toldClosed;
+      guest.onMemoryChanged();
+    }
     // An outage is no lateness to learn from.
     guest.host.registry.skipGap(guest.slot);
     guest.enter({ is: 'stopped' });

@@ -4,6 +4,7 @@
  *  - record and state: the latest of each machine is kept, and written together with the eventsLost event, but only
  *    for machines that are stored: it is the truth about a machine that went on living (its pid, above all);
  *  - a creation or a removal fails whole: its caller got VMPULSE_E_LOG_UNAVAILABLE and the store stays as it was;
+ *  - that the guest began another life is kept: the verdict of its open stop is of the one before;
  *  - a condition is neither opened nor closed: conditions say what the log's readers were told, and a lost event
  *    was told to nobody. After a restart the monitor tells again what is still so.
  */
@@ -14,6 +15,7 @@ import type { RowEffect, WriteItem } from './protocol.ts';
 interface Kept {
   record: string | undefined;
   state: string | undefined;
+  forgetsVerdict: boolean;
 }
 
 /** Dropped events since the last eventsLost. */
@@ -27,6 +29,7 @@ export class Loss {
     for (const effect of item.effects) {
       if (effect.op === 'put') this.#keep(effect.vmId, { record: effect.record });
       else if (effect.op === 'state') this.#keep(effect.vmId, { state: effect.state });
+      else if (effect.op === 'forgetVerdict') this.#keep(effect.vmId, { forgetsVerdict: true });
     }
   }
 
@@ -37,7 +40,10 @@ export class Loss {
 
   /** The event that tells it, null where only records were dropped; and what to write with it. Empties this. */
   take(timeMs: number, reason: string): { draft: EventDraft | null; effects: RowEffect[] } {
-    const effects = [...this.#kept].map(([vmId, kept]): RowEffect => ({ op: 'keep', vmId, ...kept }));
+    const effects = [...this.#kept].flatMap(([vmId, { record, state, forgetsVerdict }]): RowEffect[] => [
+      { op: 'keep', vmId, record, state },
+      ...(forgetsVerdict ? [{ op: 'forgetVerdict' as const, vmId }] : []),
+    ]);
     const draft: EventDraft | null =
       this.#lost === 0
         ? null
@@ -55,6 +61,11 @@ export class Loss {
     const kept = this.#kept.get(vmId);
     // As many as there can be machines; beyond that it must be nonsense, and is lost.
     if (kept === undefined && this.#kept.size >= maxMachines) return;
-    this.#kept.set(vmId, { record: kept?.record, state: kept?.state, ...latest });
+    const before = {
+      record: kept?.record,
+      state: kept?.state,
+      forgetsVerdict: kept?.forgetsVerdict ?? false,
+    };
+    this.#kept.set(vmId, { ...before, ...latest });
   }
 }

@@ -86,6 +86,8 @@ export class DiskSpace {
   /** By path; those that were not seen again yet. */
   readonly #stored = new Map<string, StoredLevel>();
   readonly #retryAtMs = new Map<string, number>();
+  /** Machines whose pause was not answered in time, and how many operations were begun on each by then. */
+  readonly #asked = new Map<string, number>();
   #timer: Timer | null = null;
   #closed = false;
 
@@ -245,7 +247,9 @@ export class DiskSpace {
     for (const { key, path, level, unknownTold } of this.#watched.values()) {
       if (keys.has(key)) continue;
       this.#watched.delete(key);
-      if (level !== 'ok') gone.push(path);
+      // Another may be mounted there by now.
+      if (level !== 'ok' && ![...this.#watched.values()].some((other) => other.path === path))
+        gone.push(path);
       if (unknownTold) told.push(this.#tell(this.#unknown(path, 'it is not asked any more', true), []));
     }
     // Until all were seen, one that is stored may be among those that do not answer.
@@ -287,6 +291,11 @@ export class DiskSpace {
   /** Pauses, resumes or leaves a machine; what it begins goes on beside. */
   #deal(machine: Machine, low: ReadonlySet<string>, unsure: ReadonlySet<string>): void {
     const { id, state, phase } = machine;
+    const asked = this.#asked.get(id);
+    if (asked !== undefined && (state === 'paused' || asked !== machine.operationsBegun)) {
+      this.#asked.delete(id);
+      if (asked === machine.operationsBegun) machine.remember({ diskSpace: 'paused' });
+    }
     const mark = machine.record.diskSpace ?? null;
     if (phase.kind !== 'held' || machine.slot !== null || this.#isResting(id)) return;
     if (low.has(id)) {
@@ -332,6 +341,9 @@ export class DiskSpace {
     this.#retryAtMs.set(machine.id, clock.monotonicMs() + diskRetryMs);
     // Whoever pauses it now is not this service.
     if (machine.record.diskSpace === 'pausing') machine.remember({ diskSpace: null });
+    // But QEMU may still do what it was told.
+    if (operation === 'pause' && error.code === 'VM_E_TIMED_OUT')
+      this.#asked.set(machine.id, machine.operationsBegun);
     logger.error({ err: error, vm, operation }, 'a machine could not be dealt with for its disk space');
   }
 

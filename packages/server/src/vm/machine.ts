@@ -16,7 +16,13 @@ import {
 import { type Clock, withDeadline } from '../clock.ts';
 import type { Hypervisor, RunningMachine, RunState } from '../hypervisor/hypervisor.ts';
 import { memorySaveMs, taskDurabilityTimeoutMs } from '../limits.ts';
-import type { AdditionsRecord, MachineEffect, MachineRecord, StoredMachine } from '../machine-record.ts';
+import type {
+  AdditionsRecord,
+  MachineEffect,
+  MachineRecord,
+  StoredMachine,
+  WatchMemory,
+} from '../machine-record.ts';
 import type { Beginning, SuspendReason, Watch, WatchKeeper } from '../monitor/watch.ts';
 import type { TickListener, TickSource, TickSubscription } from '../tick/source.ts';
 import { markAfter } from './disk-level.ts';
@@ -48,6 +54,13 @@ export interface MachineHost {
 /** What a new state is told with; see the event. */
 type StateDetails = Pick<EventDataByType['stateChanged'], 'cause' | 'saved'>;
 
+/** What the next service must know to go on watching it, for comparison; the rest changes all the time. */
+function standing(memory: WatchMemory): string {
+  const { armed, intervalMs, bootMs } = memory;
+  const { source = null, awaited = false, additionsLost = null, toldClosed = false } = memory;
+  return JSON.stringify([armed, intervalMs, bootMs, source, awaited, additionsLost, toldClosed]);
+}
+
 /** What of a machine's record the lifecycle changes. */
 type RecordChange = Partial<Omit<MachineRecord, 'id' | 'hypervisor' | 'createdMs' | 'watch' | 'additions'>>;
 
@@ -59,6 +72,8 @@ export class Machine {
   readonly watch: Watch;
   /** The operation under way; `operate` sets it. */
   slot: Slot | null = null;
+  /** How many operations were begun on it since the service started. */
+  operationsBegun = 0;
   /** A process is being ended beside any operation, after its guest turned itself off; a start waits for it. */
   closing: Promise<void> = Promise.resolve();
   #record: MachineRecord;
@@ -199,9 +214,7 @@ export class Machine {
     const tickIsOld =
       nowMs - this.#memorySavedMs >= memorySaveMs && memory.lastTickWallMs !== watch.lastTickWallMs;
     const learned =
-      memory.armed !== watch.armed ||
-      memory.intervalMs !== watch.intervalMs ||
-      memory.bootMs.join() !== watch.bootMs.join() ||
+      standing(memory) !== standing(watch) ||
       Object.values(now).join('\n') !== Object.values({ ...now, ...additions }).join('\n');
     if (!learned && !tickIsOld && !this.#dirty) return false;
     this.#memorySavedMs = nowMs;

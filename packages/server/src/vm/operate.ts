@@ -50,6 +50,7 @@ function begin(
 ): { readonly info: TaskInfo; readonly ended: Promise<VmError | null> } {
   checkAllowed(machine, operation);
   const before = machine.slot;
+  machine.operationsBegun += 1;
   const task = machine.host.tasks.begin({
     vm: machine.reference,
     operation,

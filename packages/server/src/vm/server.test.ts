@@ -175,9 +175,22 @@ it('what was learned of a guest is stored as it is learned, the last tick once a
   await served.bring(id, 'running');
   const watch = served.watch(id);
   watch.kept = { armed: true, intervalMs: 1_000, lastTickWallMs: 5, bootMs: [900] };
-  watch.request.onMemoryChanged?.();
-  await served.settle();
-  expect((await served.record(id)).watch).toEqual(watch.kept);
+  const turns = [
+    {},
+    { source: 'ticker' },
+    { additionsLost: 'ticker' },
+    { source: 'agent' },
+    { awaited: true },
+    { toldClosed: true },
+    { intervalMs: 2_000 },
+    { bootMs: [900, 800] },
+  ] as const;
+  for (const turn of turns) {
+    watch.kept = { ...watch.kept, ...turn };
+    watch.request.onMemoryChanged?.();
+    await served.settle();
+    expect((await served.record(id)).watch).toEqual(watch.kept);
+  }
   watch.kept = { ...watch.kept, lastTickWallMs: 6 };
   await served.clock.advanceAsync(30_000);
   expect((await served.record(id)).watch.lastTickWallMs).toBe(5);

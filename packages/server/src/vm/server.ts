@@ -20,7 +20,7 @@ import {
 } from '@vmpulse/wire';
 import { type Clock, withDeadline } from '../clock.ts';
 import type { EventLog } from '../event/log.ts';
-import type { Hypervisor, HypervisorInfo, RunningMachine } from '../hypervisor/hypervisor.ts';
+import type { Hypervisor, HypervisorInfo } from '../hypervisor/hypervisor.ts';
 import {
   adoptionTimeoutMs,
   durableAppendTimeoutMs,
@@ -29,7 +29,6 @@ import {
   serviceStopTimeoutMs,
 } from '../limits.ts';
 import type { MachineStore, StoredMachine } from '../machine-record.ts';
-import { bootWindowMs } from '../monitor/deadline.ts';
 import type { WatchKeeper } from '../monitor/watch.ts';
 import type { TickSource } from '../tick/source.ts';
 import { adopt } from './adoption.ts';
@@ -50,6 +49,7 @@ import { checkId, newRecord } from './new-machine.ts';
 import { occupy, operate, perform } from './operate.ts';
 import { forEachParallel } from './parallel.ts';
 import type { GuestAgentPort, Logger } from './ports.ts';
+import { recoverable, type RecoverableMachine } from './recoverable.ts';
 import { quitMachines, releaseMachines } from './service-stop.ts';
 import { checkAllowed } from './slot.ts';
 import { TaskRegistry } from './task.ts';
@@ -291,11 +291,9 @@ export class VirtualServer implements MachineService {
     await perform(this.#openMachine(vm), operation, stillWanted);
   }
 
-  /** What recovery needs besides: how long a boot may take (learned, ms), and the process. */
-  recoverable(vm: string): { readonly bootWindowMs: number; readonly process: RunningMachine | null } {
-    const { watch, record, process } = this.#machines.find(vm);
-    const mostMs = record.configuration.heartbeat.bootWindowMaxMs ?? 600_000;
-    return { bootWindowMs: bootWindowMs(watch.memory().bootMs, mostMs), process: process?.machine ?? null };
+  /** What recovery needs besides. */
+  recoverable(vm: string): RecoverableMachine {
+    return recoverable(this.#machines.find(vm));
   }
 
   tasks(): TaskInfo[] {
