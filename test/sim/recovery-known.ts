@@ -45,7 +45,6 @@ export interface Known {
     readonly seq: number;
     readonly atMs: number;
     readonly correlated: boolean;
-    readonly exited: boolean;
   } | null;
   closedMs: number;
   /** Newest heartbeat that was told. */

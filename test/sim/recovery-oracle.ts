@@ -159,7 +159,7 @@ export class RecoveryOracle {
     else if (type === 'turnedOffByGuest' || type === 'migratedAway') {
       known.off = { by: 'guest', atMs: this.world.nowMs };
       this.close(known);
-    } else if (type === 'stateChanged') this.onState(known, String(told.data['state']));
+    } else if (type === 'stateChanged') this.onState(known, told);
   }
 
   /** Recovery asks for an operation. Answers what is to be called when that is over. */
@@ -284,9 +284,7 @@ export class RecoveryOracle {
   private onStopped(known: Known, { seq, data }: Told): void {
     if (takesSteps(known.policy)) this.counts.stops += 1;
     if (known.open !== null) return;
-    const { verdict, correlated } = data;
-    const exited = verdict === 'exited';
-    known.open = { seq, atMs: this.world.nowMs, correlated: correlated === true, exited };
+    known.open = { seq, atMs: this.world.nowMs, correlated: data['correlated'] === true };
     known.tried = false;
     Object.assign(known, { forgiven: false, takenOver: false });
     known.steppedMs = Number.NEGATIVE_INFINITY;
@@ -333,12 +331,15 @@ export class RecoveryOracle {
     if (begun !== null) begun.succeeded = begun.before?.steppedOf !== stoppedSeq;
   }
 
-  private onState(known: Known, state: string): void {
+  private onState(known: Known, { data }: Told): void {
+    const { state, previousState, cause } = data;
     if (state !== 'turnedOff') {
       if (state === 'running' && known.off?.by !== 'deletion') known.off = null;
       return;
     }
-    if (known.performing === null && known.open?.exited === false && known.begun === null) this.close(known);
+    // Nobody turned it off where its process ended by itself, or never ran its guest.
+    const isTurnedOff = cause !== 'processExit' && previousState !== 'turningOn';
+    if (known.performing === null && known.begun === null && isTurnedOff) this.close(known);
   }
 
   private close(known: Known): void {

@@ -46,6 +46,7 @@ export class Service {
   readonly recovery: Recovery;
   private readonly host: Host;
   private readonly monitor: Monitor;
+  private readonly sight: Sight;
   private readonly store: SqliteStore;
   private readonly dispose: () => void;
   private readonly ends = new Set<() => void>();
@@ -70,6 +71,8 @@ export class Service {
       host.defect(error instanceof Error ? (error.stack ?? error.message) : String(error));
     };
     const sight = new Sight(loop);
+    this.sight = sight;
+    sight.start();
     this.monitor = new Monitor({
       clock: loop,
       log: this.log,
@@ -196,6 +199,7 @@ export class Service {
     await this.request(async (server) => {
       await this.recovery.close();
       await server.stop('simulated');
+      this.sight.close();
       this.monitor.close();
       this.closing = true;
       await this.store.close();

@@ -215,17 +215,21 @@ export class ServedMachines {
     return this.server;
   }
 
-  /** The disk writes nothing until the function that this answers was called; the log calls itself writable. */
+  /**
+   * The disk writes nothing until the function that this answers was called; the log calls itself writable. Once more:
+   * what is written from then on waits for the second function.
+   */
   stallWrites(): () => void {
     const cut = this.#cut;
-    let go = (): void => undefined;
-    cut.stalled = new Promise((resolve) => {
-      go = () => {
-        cut.stalled = null;
-        resolve();
-      };
+    let resume = (): void => undefined;
+    const stalled = new Promise<void>((resolve) => {
+      resume = resolve;
     });
-    return go;
+    cut.stalled = stalled;
+    return () => {
+      if (cut.stalled === stalled) cut.stalled = null;
+      resume();
+    };
   }
 
   /** Makes a machine; answers its id. */

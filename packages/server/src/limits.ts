@@ -353,6 +353,8 @@ export const fleetRecoveringMs: number = 120_000;
 export const hostLookMs: number = 1_000;
 /** From when on a stall of the service counts, ms: heartbeats are read late then, and a guest may live again. */
 export const recoveryStallMs: number = 2_000;
+/** So often recovery looks whether the service stood still, ms. */
+export const sightLookMs: number = 1_000;
 /**
  * So long after the start of the service, or a stall of its own, no guest is disturbed, ms (three of its intervals
  * where that is more): what is known of it was true before, and its heartbeats are waited for. ADR 0017 has its 10 s.

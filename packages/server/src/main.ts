@@ -68,6 +68,7 @@ export interface Service {
 /** What was started, to be taken apart in order. */
 interface Parts {
   monitor?: Monitor;
+  sight?: Sight;
   server?: VirtualServer;
   subscriptions?: Subscriptions;
   webhooks?: Webhooks;
@@ -109,6 +110,8 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     const metrics = new Metrics();
     const log = new MeasuredLog(store, clock, (tookMs) => metrics.appended(tookMs));
     const sight = new Sight(clock);
+    sight.start();
+    parts.sight = sight;
     parts.monitor = watchMetered(clock, log, metrics, logger, sight);
     const qemu = qemuOf(options, clock);
     const server = serverOf({ clock, log, store, hypervisors: [qemu], watches: parts.monitor, logger });
@@ -165,6 +168,7 @@ async function takeApart(parts: Parts, reason: string): Promise<void> {
   parts.diskSpace?.close();
   await parts.recovery?.close();
   for (const part of [parts.server, parts.scripts]) await part?.stop(reason);
+  parts.sight?.close();
   parts.monitor?.close();
   await parts.webhooks?.close();
   await parts.http?.close();

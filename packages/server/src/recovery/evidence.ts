@@ -34,6 +34,7 @@ import {
 } from '../limits.ts';
 import { type Gate, gate } from '../vm/gate.ts';
 import type { IncidentService } from '../vm/incident-service.ts';
+import type { RecoverableMachine } from '../vm/recoverable.ts';
 import type { Incident } from './record.ts';
 import type { EvidenceGatherer } from './step.ts';
 
@@ -46,7 +47,7 @@ export interface EvidencePorts {
   readonly clock: Clock;
   /** DIR/incidents, absolute; made when it is needed. */
   readonly directory: string;
-  readonly machines: { recoverable(vm: string): { readonly process: RunningMachine | null } };
+  readonly machines: { recoverable(vm: string): Pick<RecoverableMachine, 'process'> };
   /** How large a dump of the machine's memory may be, MiB; null: none is wanted. */
   readonly memoryDumpMiB: (vm: VmInfo) => number | null;
 }
@@ -57,16 +58,19 @@ export class Incidents implements EvidenceGatherer, IncidentService {
   #gathering = 0;
   readonly #written = new Set<number>();
   readonly #queue: Gate[] = [];
+  /** What the dumps under way may need, bytes. */
+  #reserved = 0;
 
   constructor(ports: EvidencePorts) {
     this.#ports = ports;
   }
 
-  async gather(vm: VmInfo, incident: Incident): Promise<string> {
+  async gather(vm: VmInfo, incident: Incident, stillWanted = (): boolean => true): Promise<string> {
     await this.#turn();
     this.#written.add(incident.stoppedSeq);
     try {
-      return await this.#gather(vm, incident);
+      if (!stillWanted()) return 'nothing was kept: the stop was over';
+      return await this.#gather(vm, incident, stillWanted);
     } finally {
       this.#written.delete(incident.stoppedSeq);
       this.#gathering -= 1;
@@ -125,7 +129,7 @@ export class Incidents implements EvidenceGatherer, IncidentService {
     this.#gathering += 1;
   }
 
-  async #gather(vm: VmInfo, { stoppedSeq, verdict }: Incident): Promise<string> {
+  async #gather(vm: VmInfo, { stoppedSeq, verdict }: Incident, stillWanted: () => boolean): Promise<string> {
     const { clock, directory, machines } = this.#ports;
     const folder = join(directory, String(stoppedSeq));
     await mkdir(folder, { recursive: true, mode: 0o700 });
@@ -151,7 +155,7 @@ export class Incidents implements EvidenceGatherer, IncidentService {
       part('state.json', (file) => keepState(process, vm, file)),
     ]);
     // Last: the guest stands still for it.
-    const undumped = await this.#dump(vm, process, join(folder, memoryStem));
+    const undumped = await this.#dump(vm, process, join(folder, memoryStem), stillWanted);
     if (undumped !== null) missing.push({ name: memoryStem, reason: undumped.slice(0, 500) });
     const files = await filesOf(folder);
     const at = new Date(clock.wallMs()).toISOString();
@@ -171,12 +175,18 @@ export class Incidents implements EvidenceGatherer, IncidentService {
   }
 
   /** Dumps the guest's memory where the policy says so; answers why there is none. */
-  async #dump(vm: VmInfo, process: RunningMachine | null, stem: string): Promise<string | null> {
+  async #dump(
+    vm: VmInfo,
+    process: RunningMachine | null,
+    stem: string,
+    stillWanted: () => boolean,
+  ): Promise<string | null> {
     const { clock, directory, memoryDumpMiB } = this.#ports;
     const most = memoryDumpMiB(vm);
     if (most === null) return null;
     const late = new AbortController();
     const timer = clock.setTimer(() => late.abort(), memoryDumpTimeoutMs);
+    let reserved = 0;
     const overdue = (): VmError =>
       new VmError('VM_E_TIMED_OUT', `not had within ${memoryDumpTimeoutMs / 1_000} s`);
     try {
@@ -185,9 +195,12 @@ export class Incidents implements EvidenceGatherer, IncidentService {
       const mebibytes = Math.ceil(needs / 1024 ** 2);
       if (needs > maxBytes) return `it may need ${mebibytes} MiB, and the policy allows ${most} MiB`;
       const { bavail, bsize } = await statfs(directory);
-      if (needs + freeBytesAfterDump > bavail * bsize) {
+      if (!stillWanted()) return 'the stop was over';
+      if (this.#reserved + needs + freeBytesAfterDump > bavail * bsize) {
         return `it may need ${mebibytes} MiB, and the disk has ${Math.floor((bavail * bsize) / 1024 ** 2)} MiB free`;
       }
+      reserved = needs;
+      this.#reserved += reserved;
       const writing = needed(process?.dumpMemory?.(stem, maxBytes, late.signal));
       await withDeadline(clock, writing, memoryDumpTimeoutMs + memoryDumpReleaseTimeoutMs, overdue);
       return null;
@@ -195,6 +208,7 @@ export class Incidents implements EvidenceGatherer, IncidentService {
       if (late.signal.aborted) return overdue().message;
       return error instanceof Error ? error.message : String(error);
     } finally {
+      this.#reserved -= reserved;
       timer.cancel();
     }
   }

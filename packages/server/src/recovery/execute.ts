@@ -10,13 +10,11 @@ import {
   type CompleteRecoveryDefault,
   type RecoveryInfo,
   type RecoveryPolicy,
-  VmError,
   type VmEvent,
   type VmInfo,
   isEvent,
 } from '@vmpulse/wire';
-import { type EventStream, openStream } from '../event/outbox.ts';
-import { recoveryCursorEvery, recoveryRecheckMs, recoverySightMs } from '../limits.ts';
+import { recoveryRecheckMs, recoverySightMs } from '../limits.ts';
 import type { Logger } from '../vm/ports.ts';
 import { recoveryPolicy } from '../vm/recovery-policy.ts';
 import type { RecoveryService } from '../vm/recovery-service.ts';
@@ -30,6 +28,7 @@ import {
   recoveryInfo,
   standingIncident,
 } from './look.ts';
+import { LogFollower } from './log-follower.ts';
 import { reconcile } from './reconcile.ts';
 import type { RecoveryObserver } from './observer.ts';
 import { gaveUp, heldBack, planned, success } from './notices.ts';
@@ -62,34 +61,32 @@ export class Recovery implements RecoveryService {
   /** Since when each machine runs; known of those that were started since this service was. */
   readonly #runningSince = new Map<string, number>();
   readonly #fleet: Fleet;
-  #caughtUp = false;
-  /** The log was read up to here when reading began: then it acts. */
-  #target = 0;
-  /** Events were no longer kept when they were to be read: what is known may be over. */
-  #missed = false;
   /** Monotonic: since when guests are seen; see `recoverySightMs`. */
   #seeingMs: number;
-  #unstored = 0;
-  #reading: Promise<void> = Promise.resolve();
+  readonly #follower: LogFollower;
 
   constructor(ports: RecoveryPorts) {
     this.#ports = ports;
     this.#book = new RecoveryBook(ports);
+    const closing = this.#closing.signal;
     this.#turns = new Turns({
       ...ports,
-      once: (vmId) => (this.#caughtUp ? this.#once(vmId) : Promise.resolve()),
+      once: (vmId) => (this.#follower.caughtUp ? this.#once(vmId) : Promise.resolve()),
       onLate: () => {
         this.#seeingMs = ports.clock.monotonicMs();
       },
-      closing: this.#closing.signal,
+      closing,
     });
+    const take = (event: VmEvent): void => this.#take(event);
+    const onCaughtUp = (missed: boolean): void => this.#catchUp(missed);
+    this.#follower = new LogFollower({ ...ports, take, onCaughtUp, closing }, this.#book);
     this.#fleet = new Fleet(this.#book, ports.hostTrouble);
     this.#seeingMs = ports.clock.monotonicMs();
     const replan = (record: RecoveryRecord): Replanned | null => this.#replan(record);
     const onEnded: StepRunnerPorts['onEnded'] = (step, result, dryRun) => {
       if (!dryRun) ports.observer?.stepEnded(step, result);
     };
-    this.#steps = new StepRunner({ ...ports, replan, onEnded }, this.#book, this.#closing.signal);
+    this.#steps = new StepRunner({ ...ports, replan, onEnded }, this.#book, closing);
   }
 
   /** Takes what is stored. Errors: those of the store. */
@@ -103,18 +100,13 @@ export class Recovery implements RecoveryService {
   /** Reads the log from where it was left, and acts once it has caught up. */
   start(): void {
     this.#seeingMs = this.#ports.clock.monotonicMs();
-    this.#reading = this.#read();
+    this.#follower.start();
   }
 
   /** What is under way goes on in the hypervisor; the next service finds out how it ended. Never rejects. */
   async close(): Promise<void> {
     this.#closing.abort();
-    await this.#reading;
-    try {
-      if (this.#unstored > 0) await this.#book.storePlace();
-    } catch (error) {
-      this.#ports.logger.warn({ err: error }, 'where recovery was in the log could not be stored');
-    }
+    await this.#follower.close();
   }
 
   get serverDefault(): CompleteRecoveryDefault {
@@ -132,7 +124,7 @@ export class Recovery implements RecoveryService {
     const record = this.#book.records.get(found.id) ?? emptyRecord({ id: found.id, name: found.name });
     const policy = this.#policy(found);
     const decision = record.incident === null ? null : this.#decide(record, record.incident, found, policy);
-    return recoveryInfo({ vm: found, record, policy, decision });
+    return recoveryInfo({ vm: found, record, policy, decision: decision && this.#byTheWall(decision) });
   }
 
   /** Stops that are being recovered, and machines that were given up. */
@@ -153,70 +145,30 @@ export class Recovery implements RecoveryService {
     return this.info(id);
   }
 
-  async #read(): Promise<void> {
-    const { log, logger } = this.#ports;
-    this.#target = log.state().lastSeq;
-    const { signal } = this.#closing;
-    let stream: EventStream = openStream(log, { after: this.#book.place, signal });
-    if (this.#book.place >= this.#target) this.#catchUp();
-    while (!signal.aborted) {
-      try {
-        const events = await stream.next();
-        for (const event of events) this.#take(event);
-        this.#book.place = Math.max(this.#book.place, stream.cursor);
-        if (!this.#caughtUp && this.#book.place >= this.#target) this.#catchUp();
-        await this.#storePlaceNow();
-      } catch (error) {
-        if (signal.aborted) return;
-        logger.warn({ err: error }, 'recovery could not read the log, and reads on');
-        await this.#ports.clock.sleep(recoveryRecheckMs, signal);
-        const isGone = error instanceof VmError && error.code === 'VMPULSE_E_CURSOR_EXPIRED';
-        if (isGone) this.#skip();
-        stream = openStream(log, { after: this.#book.place, signal });
-        if (!this.#caughtUp && this.#book.place >= this.#target) this.#catchUp();
-      }
-    }
-  }
-
-  /** What was to be read is no longer kept: the rest is read as what is past, and then compared with what is. */
-  #skip(): void {
-    const { lastSeq, oldestSeq } = this.#ports.log.state();
-    this.#book.place = Math.max(0, oldestSeq - 1);
-    [this.#target, this.#caughtUp, this.#missed] = [lastSeq, false, true];
-  }
-
-  #catchUp(): void {
-    this.#caughtUp = true;
-    if (this.#missed) {
+  #catchUp(missed: boolean): void {
+    if (missed) {
+      this.#steps.skippedTo(this.#book.place);
       const machines = this.#ports.machines.list?.() ?? null;
       const changed = machines && reconcile(this.#book, machines, (vm) => this.#policy(vm));
       for (const vmId of changed ?? []) this.#keep(vmId);
-      this.#missed = false;
     }
     for (const vmId of this.#book.records.keys()) this.#turns.take(vmId);
   }
 
-  /** Its own events move it too: the log at rest is not written for that. */
-  async #storePlaceNow(): Promise<void> {
-    if (this.#unstored < recoveryCursorEvery) return;
-    this.#unstored = 0;
-    await this.#book.storePlace();
-  }
-
   #take(event: VmEvent): void {
-    this.#book.place = event.seq;
-    this.#unstored += 1;
     const { vm } = event.data;
     if (vm === undefined) return;
+    const record = this.#book.records.get(vm.id);
+    const isKnown = record !== undefined && event.seq <= record.seq;
     if (isEvent(event, 'vmDeleted')) {
-      this.#forget(vm.id);
+      // Read again after a kill -9, of a machine that was created anew under the same id since.
+      if (!isKnown) this.#forget(vm.id);
       return;
     }
     if (isEvent(event, 'stateChanged') && event.data.state === 'running') {
       if (event.data.previousState !== 'paused') this.#runningSince.set(vm.id, this.#timeOf(event));
     }
-    const record = this.#book.records.get(vm.id);
-    if (record !== undefined && event.seq <= record.seq) return;
+    if (isKnown) return;
     if (isEvent(event, 'heartbeatStopped')) this.#fleet.noteStop(vm.id, this.#timeOf(event));
     else if (record === undefined) return;
     const isOpen = record !== undefined && record.incident !== null;
@@ -267,7 +219,7 @@ export class Recovery implements RecoveryService {
   /** No step of the wall clock makes a stop of now one of yesterday. */
   #timeOf(event: VmEvent): number {
     const nowMs = this.#book.nowMs();
-    return this.#caughtUp ? nowMs : Math.min(Date.parse(event.time), nowMs);
+    return this.#follower.caughtUp ? nowMs : Math.min(Date.parse(event.time), nowMs);
   }
 
   #look(vmId: string): VmInfo | null {
@@ -330,6 +282,12 @@ export class Recovery implements RecoveryService {
     const seenFromMs = nowMs + this.#unseenForMs(vm);
     const brake = this.#fleet.brake(vm.id, incident);
     return planRecovery(planInput({ record, incident, vm, policy, bootWindowMs, seenFromMs, brake, nowMs }));
+  }
+
+  /** With its time as people read it: the wall clock may have been set since the service began. */
+  #byTheWall(decision: Decision): Decision {
+    if (decision.do !== 'wait') return decision;
+    return { ...decision, untilMs: decision.untilMs + this.#ports.clock.wallMs() - this.#book.nowMs() };
   }
 
   /** How long it is until the guest was watched for long enough to go by. */

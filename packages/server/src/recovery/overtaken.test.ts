@@ -64,6 +64,27 @@ describe('between a step that is told and the step that is done', () => {
     expect(served.resets(id)).toBe(1);
   });
 
+  it('an operator resets it, whose boot is not over: a later step does not reset it again', async () => {
+    const id = await served.running({ action: 'reset' });
+    await served.stopped(id);
+    const goStep = served.stallWrites();
+    await served.clock.advanceAsync(60_000);
+    const goReset = served.stallWrites();
+    const reset = served.run(id, 'reset');
+    await served.clock.advanceAsync(10_000);
+    served.watch(id).verdict = 'booting';
+    // What recovery reads back ends with its own event: the reset is known of the machine alone.
+    goStep();
+    await served.settleAll();
+    goReset();
+    await reset;
+    await served.settleAll();
+    await served.clock.advanceAsync(600_000);
+    const told = ['Planned', 'reset begun', 'reset done', 'reset begun', 'reset cancelled'];
+    expect((await served.told()).slice(0, 5)).toEqual(told);
+    expect([served.resets(id), served.recovery.info(id).state]).toEqual([2, 'idle']);
+  });
+
   it('an operator turns it off: it stays off', async () => {
     const id = await served.running({ action: 'reset', ...waits });
     await whileWritten(id, () => void served.server.operate(id, 'turnOff'));
@@ -196,6 +217,19 @@ describe('a heartbeat that comes once the operation has begun', () => {
 });
 
 describe('a start of recovery', () => {
+  it('whose machine an operator turns off before its first tick leaves it off', async () => {
+    const id = await served.running({ action: 'reset' });
+    served.host.machine(id).kill();
+    await served.settleAll();
+    await served.stopped(id, 'exited');
+    expect((await served.told()).at(-1)).toBe('start done');
+    await served.run(id, 'turnOff');
+    await served.clock.advanceAsync(600_000);
+    const told = (await served.told()).filter((each) => each !== 'HeldBack operation');
+    expect([told.at(-1), served.state(id)]).toEqual(['start done', 'turnedOff']);
+    expect(served.recovery.info(id).state).toBe('idle');
+  });
+
   it('that an operator turns off is not begun again', async () => {
     const id = await served.running({ action: 'restart' });
     served.hypervisor.script.startDelayMs = 10_000;

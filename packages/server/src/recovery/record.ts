@@ -122,7 +122,7 @@ function stateOf(
   times: FoldTimes,
 ): Partial<RecoveryRecord> {
   const { incident, gaveUp, attempts } = record;
-  const { state, cause } = data;
+  const { state, previousState, cause } = data;
   if (incident !== null && cause === 'processExit') return { incident: exited(incident, seq, times) };
   if (incident !== null && isOwn(incident, seq, times) && isStateOf(incident, state)) {
     return { incident: seen(incident, state) };
@@ -133,8 +133,8 @@ function stateOf(
     // Who starts or resets it, an operator, takes it over from here.
     return gaveUp === null && incident === null ? {} : { incident: null, gaveUp: null, attempts: [] };
   }
-  // Who turned it off, too; an exit is no turning off.
-  if (state !== 'turnedOff' || incident === null || incident.verdict === 'exited') return {};
+  // Who turned it off, too; an exit is no turning off, and neither is a start that came to nothing.
+  if (state !== 'turnedOff' || incident === null || previousState === 'turningOn') return {};
   return { incident: null, attempts: withoutBegun(attempts) };
 }
 
@@ -163,7 +163,9 @@ export function untaken(record: RecoveryRecord): RecoveryRecord {
   if (incident?.last?.outcome !== 'begun') return record;
   const { previous = null, taken, last, firstStepMs, acted } = incident;
   const attempts = disturbs(last.step) ? withoutBegun(record.attempts) : record.attempts;
-  const before = { taken: taken.slice(0, -1), last: previous, previous: null };
+  // It may have been begun anew meanwhile (`afresh`), without the step.
+  const others = taken.at(-1) === last.step ? taken.slice(0, -1) : taken;
+  const before = { taken: others, last: previous, previous: null };
   return {
     ...record,
     attempts,

@@ -77,6 +77,11 @@ export class StepRunner {
     if (waiting !== undefined && waiting.seq <= seq) waiting.open();
   }
 
+  /** Events were no longer kept: nothing more is read up to `seq`. */
+  skippedTo(seq: number): void {
+    for (const waiting of this.#waiting.values()) if (waiting.seq <= seq) waiting.open();
+  }
+
   /** Has QEMU not been told of the step under way, so that a heartbeat still calls it off? */
   isUndecided(vmId: string): boolean {
     return this.#undecided.has(vmId);
@@ -117,6 +122,7 @@ export class StepRunner {
       ...(dryRun ? { dryRun } : {}),
     };
     const vmId = record.vm.id;
+    const { operationsBegun } = this.#ports.machines.recoverable(vmId);
     // The log may be slow: what is told until this is carried out, an operator's start above all, is not its doing.
     if (disturbs(step) && !dryRun) this.#undecided.set(vmId, 'waiting');
     try {
@@ -130,7 +136,7 @@ export class StepRunner {
       throw error;
     }
     try {
-      return await this.#carryOut(vmId, stoppedSeq, { step, attempt, dryRun });
+      return await this.#carryOut(vmId, stoppedSeq, { step, attempt, dryRun }, operationsBegun);
     } finally {
       this.#undecided.delete(vmId);
     }
@@ -163,14 +169,21 @@ export class StepRunner {
     this.#waiting.delete(vmId);
   }
 
-  async #carryOut(vmId: string, stoppedSeq: number, begun: BegunStep): Promise<StepOutcome> {
+  async #carryOut(
+    vmId: string,
+    stoppedSeq: number,
+    begun: BegunStep,
+    operationsBegun: number,
+  ): Promise<StepOutcome> {
     const record = this.#book.records.get(vmId);
     // Stopping: the next service finds it begun. Deleted: there is nothing to tell of.
     if (this.#closing.aborted || record === undefined) return 'cancelled';
     const { incident } = record;
     const isOver =
       incident === null || incident.stoppedSeq !== stoppedSeq || incident.last?.outcome !== 'begun';
-    const against = isOver ? 'the stop is over, or an operator acted' : this.#whyNot(record, begun);
+    const against = isOver
+      ? 'the stop is over, or an operator acted'
+      : this.#whyNot(record, begun, operationsBegun);
     if (against !== null) {
       await this.#cancel(vmId, stoppedSeq, begun, against);
       return 'cancelled';
@@ -181,19 +194,20 @@ export class StepRunner {
     else if (acts) this.#noteActed(vmId, stoppedSeq);
     const goAhead = (): boolean => {
       const isOpen = this.#book.records.get(vmId)?.incident?.stoppedSeq === stoppedSeq;
-      if (isOpen) this.#noteActed(vmId, stoppedSeq);
+      if (isOpen && acts) this.#noteActed(vmId, stoppedSeq);
       return isOpen;
     };
+    let reason = 'dry run: nothing was done';
     try {
-      const reason = begun.dryRun
-        ? 'dry run: nothing was done'
-        : await carryOut(this.#ports, begun.step, vmId, incident as Incident, goAhead);
-      if (acts) this.#noteActed(vmId, stoppedSeq);
-      if (!this.#closing.aborted) await this.#end(vmId, stoppedSeq, { outcome: 'done', reason }, begun);
-      return 'done';
+      if (!begun.dryRun)
+        reason = await carryOut(this.#ports, begun.step, vmId, incident as Incident, goAhead);
     } catch (thrown) {
       return await this.#failed(vmId, stoppedSeq, begun, VmError.from(thrown), acted);
     }
+    if (acts) this.#noteActed(vmId, stoppedSeq);
+    // What could not be told is told as of a step that was begun before a restart.
+    if (!this.#closing.aborted) await this.#end(vmId, stoppedSeq, { outcome: 'done', reason }, begun);
+    return 'done';
   }
 
   /** From here on a heartbeat may be the step's doing. */
@@ -230,11 +244,17 @@ export class StepRunner {
     return 'failed';
   }
 
-  /** Why the step is not the one to take any more; null where it is. Evidence disturbs nobody. */
-  #whyNot(record: RecoveryRecord, { step, dryRun }: BegunStep): string | null {
+  /**
+   * Why the step is not the one to take any more; null where it is. Evidence disturbs nobody. `operationsBegun`: on the
+   * machine, when the step was decided.
+   */
+  #whyNot(record: RecoveryRecord, { step, dryRun }: BegunStep, operationsBegun: number): string | null {
     if (!disturbs(step)) return null;
     const now = this.#ports.replan(untaken(record));
     if (now === null) return 'the machine is gone';
+    // Its events may come after the step's own: the log does not tell of it yet.
+    if (this.#ports.machines.recoverable(record.vm.id).operationsBegun !== operationsBegun)
+      return 'an operator acted';
     const { decision } = now;
     if (decision.do === 'step' && decision.step === step && now.dryRun === dryRun) return null;
     if (decision.do === 'holdBack') return `${decision.reason}: ${decision.detail}`;

@@ -3,6 +3,7 @@ import { type RecoveryStepName, VmError, type VmInfo } from '@vmpulse/wire';
 import { type Clock, withDeadline } from '../clock.ts';
 import { evidenceTimeoutMs } from '../limits.ts';
 import type { TaskOperation } from '../vm/machine-service.ts';
+import type { RecoverableMachine } from '../vm/recoverable.ts';
 import type { Incident, StepRecord } from './record.ts';
 
 /** Machines as recovery needs them. Errors: VM_E_VM_UNKNOWN. */
@@ -10,7 +11,7 @@ export interface RecoverableMachines {
   get(vm: string): VmInfo;
   /** All; needed where events were missed. */
   list?(): VmInfo[];
-  recoverable(vm: string): { readonly bootWindowMs: number };
+  recoverable(vm: string): Pick<RecoverableMachine, 'bootWindowMs' | 'operationsBegun'>;
   /** Carries an operation out, to its end. `stillWanted` is asked right before what cannot be taken back. */
   perform(vm: string, operation: TaskOperation, stillWanted?: () => boolean): Promise<void>;
 }
@@ -18,7 +19,7 @@ export interface RecoverableMachines {
 /** Gathers what there is to know of a guest before it is reset. */
 export interface EvidenceGatherer {
   /** What was gathered, in a sentence; what could not be had is part of it. Bounded in time. */
-  gather(vm: VmInfo, incident: Incident): Promise<string>;
+  gather(vm: VmInfo, incident: Incident, stillWanted?: () => boolean): Promise<string>;
   /** How long it may take in all, ms; then the reset waits no longer. Default: evidenceTimeoutMs. */
   timeoutMs?(vm: VmInfo): number;
 }
@@ -60,7 +61,7 @@ export async function carryOut(
     return 'carried out; a heartbeat is awaited';
   }
   try {
-    return await gathered(ports, machines.get(vmId), incident);
+    return await gathered(ports, machines.get(vmId), incident, goAhead);
   } catch (error) {
     // What cannot be kept never keeps a machine from being recovered.
     return `evidence could not be kept: ${VmError.from(error).message}`;
@@ -72,11 +73,20 @@ function ticked({ guest }: VmInfo, withinMs: number): boolean {
   return guest.verdict === 'alive' || (guest.lastTickAgoMs !== null && guest.lastTickAgoMs < withinMs);
 }
 
-async function gathered({ clock, evidence }: StepPorts, vm: VmInfo, incident: Incident): Promise<string> {
+async function gathered(
+  { clock, evidence }: StepPorts,
+  vm: VmInfo,
+  incident: Incident,
+  stillWanted: () => boolean,
+): Promise<string> {
   if (evidence === null) return 'nothing is gathered';
   const timeoutMs = evidence.timeoutMs?.(vm) ?? evidenceTimeoutMs;
   const late = (): VmError => new VmError('VM_E_TIMED_OUT', `it was not had within ${timeoutMs / 1_000} s`);
-  return withDeadline(clock, evidence.gather(vm, incident), timeoutMs, late);
+  let isOver = false;
+  const gathering = evidence.gather(vm, incident, () => !isOver && stillWanted());
+  return withDeadline(clock, gathering, timeoutMs, late).finally(() => {
+    isOver = true;
+  });
 }
 
 /**

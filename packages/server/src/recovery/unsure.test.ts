@@ -14,6 +14,26 @@ beforeEach(async () => {
 });
 
 describe('what an earlier service knew', () => {
+  it('of a machine is not forgotten when the end of one before it under its id is read again', async () => {
+    const other = await served.running({ action: 'reset', attempts: 1 }, 'web-1');
+    await served.stopped(other);
+    await served.clock.advanceAsync(60_000);
+    // Known of a machine that was given up, and not stored: the log is read from here on by the next service.
+    await served.stopped(other, 'panicked');
+    const id = await served.running({ action: 'none' }, 'web-2');
+    await served.run(id, 'turnOff');
+    await served.server.delete(id);
+    const recovery = { action: 'restart', minRunningMs: 0 } as const;
+    await served.server.create({ name: 'web-2', recovery }, id);
+    await served.bring(id, 'running');
+    served.server.perform = () => Promise.race<never>([]);
+    await served.stopped(id);
+    expect(await served.told(0, 'web-2')).toEqual(['Planned', 'turnOff begun']);
+    await served.restart();
+    await served.clock.advanceAsync(60_000);
+    expect((await served.told(0, 'web-2'))[2]).toBe('turnOff cancelled');
+  });
+
   it('is no reason for a reset: a guest that came back while no service ran has its time to say so', async () => {
     const id = await served.running({ action: 'reset' });
     await served.recovery.close();

@@ -1,10 +1,11 @@
+import { execFileSync } from 'node:child_process';
 import { constants } from 'node:fs';
-import { access, mkdtemp, open, readFile, readdir, rm, stat } from 'node:fs/promises';
+import { access, mkdir, mkdtemp, open, readFile, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Command, ScriptedMonitor } from '../../../../../test/support/scripted-monitor.ts';
-import { SystemClock } from '../../clock.ts';
+import { BriskClock } from '../../../../../test/support/brisk-clock.ts';
 import type { HypervisorEvent } from '../hypervisor.ts';
 import { machineFiles } from './command-line.ts';
 import { QemuMachine } from './machine.ts';
@@ -23,6 +24,8 @@ describe('A dump of memory from a QEMU that answers by script', () => {
   let status: string;
   let runState: string;
   let refusal: string | null;
+  /** QEMU goes on saying that it dumps. */
+  let isEndless: boolean;
 
   const event = (name: string): void =>
     monitor.send(`${JSON.stringify({ event: name, timestamp: { seconds: 0, microseconds: 0 } })}\n`);
@@ -43,7 +46,7 @@ describe('A dump of memory from a QEMU that answers by script', () => {
     } finally {
       await fifo.close();
     }
-    end(status === 'failed' ? 'failed' : 'completed');
+    if (!isEndless) end(status === 'failed' ? 'failed' : 'completed');
   };
   const answers: Record<string, () => object> = {
     'query-status': () => ({ status: runState }),
@@ -76,6 +79,7 @@ describe('A dump of memory from a QEMU that answers by script', () => {
     folder = await mkdtemp(join(tmpdir(), 'dump-'));
     [content, status, runState, refusal] = ['the memory', 'none', 'running', null];
     formats = ['elf', 'kdump-zlib'];
+    isEndless = false;
     told = [];
     monitor = new ScriptedMonitor();
     monitor.answer = answer;
@@ -88,7 +92,7 @@ describe('A dump of memory from a QEMU that answers by script', () => {
       accelerator: 'tcg' as const,
       startedAt: new Date(0).toISOString(),
     };
-    machine = new QemuMachine({ record, clock: new SystemClock(), child: null });
+    machine = new QemuMachine({ record, clock: new BriskClock(), child: null });
     machine.setListener(({ kind }: HypervisorEvent) => void told.push(kind));
     await machine.link.connect();
   });
@@ -133,6 +137,30 @@ describe('A dump of memory from a QEMU that answers by script', () => {
     refusal = 'not now';
     await expect(begin()).rejects.toThrow(/not now/u);
     expect(await kept()).toEqual([]);
+  });
+
+  it('begins where a killed service left one that waits for its reader: that one goes on', async () => {
+    execFileSync('mkfifo', [join(folder, fifoName)]);
+    const waiting = open(join(folder, fifoName), 'w');
+    await begin();
+    await (await waiting).close();
+    expect(await kept()).toEqual(['memory.kdump']);
+  });
+
+  it('asks QEMU for nothing where its way cannot be made', async () => {
+    await mkdir(join(folder, fifoName));
+    await expect(begin()).rejects.toThrow(/memory-dump\.fifo/u);
+    expect(monitor.commands.map(({ execute }) => execute)).not.toContain('dump-guest-memory');
+    expect(runState).toBe('running');
+  });
+
+  it('is no dump where QEMU has written all and never says that it ended', async () => {
+    isEndless = true;
+    await expect(begin()).rejects.toMatchObject({ code: 'VM_E_TIMED_OUT' });
+    expect(await kept()).toEqual([]);
+    // The next one is refused for what QEMU says, and not because this one were still under way.
+    refusal = 'there is a dump in process';
+    await expect(begin()).rejects.toThrow(/in process/u);
   });
 
   it('gives way to a pause, which is told', async () => {
