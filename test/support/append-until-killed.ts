@@ -74,7 +74,7 @@ async function runHolds(): Promise<void> {
 
 async function runSubscription(): Promise<void> {
   const { consumeUntilKilled } = await import('./consume-until-killed.ts');
-  await consumeUntilKilled(directory, (seq) => tell(seq, 'delivered'));
+  await consumeUntilKilled(directory, tell);
 }
 
 async function runWebhooks(): Promise<void> {

@@ -66,6 +66,11 @@ export class Attempts {
     for (const key of this.#failing.keys()) if (key >= from && key <= to) this.#failing.delete(key);
   }
 
+  /** Forgets all but those that are wanted. */
+  keep(isWanted: (key: number) => boolean): void {
+    for (const key of this.#failing.keys()) if (!isWanted(key)) this.#failing.delete(key);
+  }
+
   /** What outlives a restart: keys and how often each failed. */
   snapshot(): [key: number, failures: number][] {
     return [...this.#failing].map(([key, { failures }]) => [key, failures]);

@@ -173,11 +173,12 @@ export class ScriptBook {
 
   /** What removes the scripts of a machine that is gone. */
   forget(vmId: string): StoredDocument[] {
-    return this.list(vmId).map((script) => {
-      const key = scriptKey(script);
-      this.#scripts.delete(key);
-      return { kind: scriptKind, key, value: null };
-    });
+    return this.list(vmId).map((script) => ({ kind: scriptKind, key: scriptKey(script), value: null }));
+  }
+
+  /** They are: once that is durable. */
+  forgotten(vmId: string): void {
+    for (const script of this.list(vmId)) this.#scripts.delete(scriptKey(script));
   }
 
   /** Errors: VMPULSE_E_REQUEST_INVALID, VMPULSE_E_LOG_UNAVAILABLE. */

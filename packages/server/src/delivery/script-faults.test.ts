@@ -17,7 +17,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type VmEvent, isEvent } from '@vmpulse/wire';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { eventually } from '../../../../test/support/eventually.ts';
 import { machineReference, resumedDraft, stoppedDraft } from '../../../../test/support/machines.ts';
 import { MemoryEventLog } from '../../../../test/support/memory-event-log.ts';
@@ -44,8 +44,8 @@ afterEach(async () => {
   await rm(directory, { recursive: true });
 });
 
-async function started(ports: Partial<ScriptPorts> = {}): Promise<Scripts> {
-  const scripts = new Scripts({
+function make(ports: Partial<ScriptPorts>): Scripts {
+  return new Scripts({
     clock: new SystemClock(),
     log,
     store: log,
@@ -55,6 +55,10 @@ async function started(ports: Partial<ScriptPorts> = {}): Promise<Scripts> {
     termMs: 100,
     ...ports,
   });
+}
+
+async function started(ports: Partial<ScriptPorts> = {}): Promise<Scripts> {
+  const scripts = make(ports);
   open.push(scripts);
   await scripts.load();
   await scripts.start();
@@ -64,13 +68,17 @@ async function started(ports: Partial<ScriptPorts> = {}): Promise<Scripts> {
 
 const sh = (script: string): { command: string[] } => ({ command: ['/bin/sh', '-c', script] });
 
+async function endsSoFar(): Promise<VmEvent<'scriptEnded'>['data'][]> {
+  const { events } = await log.read({ after: 0, limit: 1_000 });
+  return events.filter((event) => isEvent(event, 'scriptEnded')).map(({ data }) => data);
+}
+
 /** How the first script ended. */
 async function ended(): Promise<VmEvent<'scriptEnded'>['data']> {
-  const until = performance.now() + 10_000;
+  const until = performance.now() + 60_000;
   for (;;) {
-    const { events } = await log.read({ after: 0, limit: 1_000 });
-    const found = events.find((event) => isEvent(event, 'scriptEnded'));
-    if (found !== undefined) return found.data;
+    const [found] = await endsSoFar();
+    if (found !== undefined) return found;
     if (performance.now() > until) throw new Error('no script ended');
     await new SystemClock().sleep(5);
   }
@@ -88,12 +96,47 @@ function lives(pid: number): boolean {
 const target = (link: string): Promise<string> => readlink(link).catch(() => '');
 const written = (file: string): boolean => existsSync(file) && readFileSync(file, 'utf8').endsWith('\n');
 
+test('one whose event is the last is run before the service ends, also while it is being stored', async () => {
+  const scripts = await started();
+  await scripts.attach(null, '8', sh('echo ran'));
+  const put = log.putDocuments.bind(log);
+  let store = (): void => undefined;
+  let isStoring = false;
+  vi.spyOn(log, 'putDocuments').mockImplementationOnce(async (documents) => {
+    isStoring = true;
+    await new Promise<void>((resolve) => {
+      store = resolve;
+    });
+    await put(documents);
+  });
+  await log.append(stoppedDraft(1));
+  await eventually('the run to be stored', () => isStoring);
+  const stopping = scripts.stop();
+  // The stop has looked whether all is done.
+  await new SystemClock().sleep(5);
+  store();
+  await stopping;
+  expect(await endsSoFar()).toMatchObject([{ outcome: 'ok', output: 'ran\n' }]);
+});
+
+test('one is run before the service ends, also where that was told to end while it cleared up', async () => {
+  const scripts = make({});
+  await scripts.load();
+  await scripts.changeSettings({ vsScriptsEnabled: true });
+  await scripts.attach(null, '8', sh('echo ran'));
+  const starting = scripts.start();
+  await log.append(stoppedDraft(1));
+  await scripts.stop();
+  await starting;
+  expect(await endsSoFar()).toMatchObject([{ outcome: 'ok', output: 'ran\n' }]);
+});
+
 test('a disk that is full before a script was begun does not hold up the end of the service', async () => {
   const scripts = await started();
   await scripts.attach(null, '8', sh('true'));
   await log.append(stoppedDraft(1));
   log.failWrites('the disk is full');
-  const late = new SystemClock().sleep(12_000).then(() => 'stuck');
+  const late = new SystemClock().sleep(60_000).then(() => 'stuck');
   expect(await Promise.race([scripts.stop().then(() => 'stopped'), late])).toBe('stopped');
 });
 
@@ -106,7 +149,7 @@ test('a disk that fills up while a script runs does not hold up the end of the s
   await eventually('its begin', () => written(began));
   void log.append(resumedDraft(1));
   log.failWrites('the disk is full');
-  const late = new SystemClock().sleep(12_000).then(() => 'stuck');
+  const late = new SystemClock().sleep(60_000).then(() => 'stuck');
   expect(await Promise.race([scripts.stop().then(() => 'stopped'), late])).toBe('stopped');
 });
 

@@ -48,8 +48,8 @@ async function killAll(marks: readonly Buffer[], except?: ReadonlySet<string>): 
   let killed = 0;
   for (const pid of await allProcesses()) {
     if (except?.has(pid) === true || Number(pid) === process.pid) continue;
-    const environment = await readFile(`/proc/${pid}/environ`).catch(() => undefined);
-    if (environment === undefined || environment.length === 0) continue;
+    const environment = await environmentOf(pid);
+    if (environment.length === 0) continue;
     const whole = Buffer.concat([nul, environment, nul]);
     if (!marks.every((mark) => whole.includes(mark))) continue;
     try {
@@ -60,4 +60,26 @@ async function killAll(marks: readonly Buffer[], except?: ReadonlySet<string>): 
     }
   }
   return killed;
+}
+
+const nothing = Buffer.alloc(0);
+/** One takes some 50 µs, an exec less than a millisecond where the host is not busy. */
+const looksWhileEmpty = 100;
+
+/** Empty of a thread of the kernel, of one that ended, of another user's, and of one that emptied it. */
+async function environmentOf(pid: string): Promise<Buffer> {
+  // One that executes another program just now has none for a moment.
+  for (let look = 0; look < looksWhileEmpty; look += 1) {
+    try {
+      const environment = await readFile(`/proc/${pid}/environ`);
+      if (environment.length > 0) return environment;
+    } catch (error) {
+      if (['EACCES', 'ENOENT', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')) return nothing;
+    }
+    const stat = await readFile(`/proc/${pid}/stat`, 'latin1').catch(() => '');
+    const [state = 'X', , , , , , flags] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    // PF_KTHREAD: there are many, and they have none.
+    if (state === 'Z' || state === 'X' || (Number(flags) & 0x20_0000) !== 0) return nothing;
+  }
+  return nothing;
 }

@@ -6,7 +6,7 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import type { ScriptOutcome } from '@vmpulse/wire';
-import type { Clock } from '../clock.ts';
+import { type Clock, withDeadline } from '../clock.ts';
 import {
   keptScriptOutputBytes,
   scriptDrainMs,
@@ -63,7 +63,10 @@ export async function runScript(clock: Clock, run: ScriptRun): Promise<ScriptRes
     output: '',
     detail,
   });
-  const foreign = await whyNoProgram(run.command[0] ?? '', run.directory);
+  const looking = whyNoProgram(run.command[0] ?? '', run.directory);
+  // On a mount that hangs not even a look ends.
+  const foreign = await withDeadline(clock, looking, run.timeoutMs, unseen).catch(() => unseen());
+  if (foreign instanceof Error) return { ...notStarted(foreign.message), outcome: 'timedOut' };
   const started = foreign ?? (await start(run));
   if (typeof started === 'string') return notStarted(started);
   const output = new OutputEnd(clock);
@@ -102,6 +105,10 @@ export async function runScript(clock: Clock, run: ScriptRun): Promise<ScriptRes
     output: output.text(),
     detail: inTime ? '' : why,
   };
+}
+
+function unseen(): Error {
+  return new Error('its file could not be looked at in time');
 }
 
 function aborted(signal: AbortSignal): Promise<undefined> {

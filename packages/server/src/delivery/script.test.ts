@@ -61,7 +61,7 @@ const ends = async (): Promise<VmEvent<'scriptEnded'>[]> =>
 
 /** The first so many ends. */
 async function ended(count: number): Promise<VmEvent<'scriptEnded'>['data'][]> {
-  const until = performance.now() + 10_000;
+  const until = performance.now() + 60_000;
   for (;;) {
     const found = await ends();
     if (found.length >= count) return found.map(({ data }) => data);

@@ -53,7 +53,7 @@ export class Scripts implements ScriptService {
   readonly #closing = new AbortController();
   readonly #skips = new Map<string, Skips>();
   #reading: Promise<void> = Promise.resolve();
-  #isReading = false;
+  #progress: 'loaded' | 'starting' | 'reading' = 'loaded';
   #skipped = 0;
   #cursor = 0;
   #storedCursor = 0;
@@ -79,6 +79,7 @@ export class Scripts implements ScriptService {
   /** Ends what a service that was killed left running, then begins to run. */
   async start(): Promise<void> {
     const { directory, logger } = this.#ports;
+    this.#progress = 'starting';
     try {
       const killed = await this.#queue.clearLeftovers();
       if (killed > 0) logger.warn({ killed }, 'processes of scripts were left by a service that was killed');
@@ -86,7 +87,7 @@ export class Scripts implements ScriptService {
       logger.warn({ err: error, directory }, 'what scripts left could not be cleared away');
     }
     if (this.#closing.signal.aborted) return;
-    this.#isReading = true;
+    this.#progress = 'reading';
     this.#queue.open();
     for (const key of this.#skips.keys()) if (this.#queue.pending(key) === 0) void this.#tellSkips(key);
     this.#reading = this.#read();
@@ -102,14 +103,16 @@ export class Scripts implements ScriptService {
     const { lastSeq } = log.state();
     const untilMs = clock.monotonicMs() + scriptStopMs;
     const isDone = (): boolean =>
-      !this.#isReading || !log.state().writable || (this.#cursor >= lastSeq && this.#queue.isIdle);
+      this.#progress === 'loaded' ||
+      !log.state().writable ||
+      (this.#progress === 'reading' && this.#cursor >= lastSeq && this.#queue.isIdle);
     while (!isDone() && clock.monotonicMs() < untilMs) await clock.sleep(scriptGonePollMs);
     this.#closing.abort();
     const inTime = new AbortController();
     const end = async (): Promise<void> => {
       await this.#queue.close();
       await this.#reading;
-      if (this.#cursor !== this.#storedCursor) await store.putDocuments([this.#cursorDocument()]);
+      if (this.#cursor !== this.#storedCursor) await store.putDocuments([cursorDocument(this.#cursor)]);
     };
     // A disk that is full must not hold up the end of the service: what is not recorded is run again.
     await Promise.race([end().catch(() => undefined), clock.sleep(scriptEndMs, inTime.signal)]);
@@ -133,7 +136,9 @@ export class Scripts implements ScriptService {
     const script = this.#book.fetch(vm, eventType);
     const key = scriptKey(script);
     await this.#book.remove(script, this.#forgetting(key));
-    this.#forget(key);
+    // What was stored for it as it was removed came into the queue since.
+    const documents = this.#forget(key);
+    if (documents.length > 0) await this.#ports.store.putDocuments(documents);
   }
 
   settings(): ScriptSettings {
@@ -174,10 +179,6 @@ export class Scripts implements ScriptService {
     return [...this.#queue.dropping(key), ...skips];
   }
 
-  #cursorDocument(): StoredDocument {
-    return { kind: cursorKind, key: 'cursor', value: { seq: this.#cursor } };
-  }
-
   async #read(): Promise<void> {
     const { clock, log, logger } = this.#ports;
     const { signal } = this.#closing;
@@ -205,6 +206,7 @@ export class Scripts implements ScriptService {
     const documents: StoredDocument[] = [];
     const counts = new Map<string, number>();
     const skips = new Map<string, Skips>();
+    const gone: string[] = [];
     for (const event of page) {
       for (const script of this.#book.matching(event)) {
         const key = scriptKey(script);
@@ -219,28 +221,24 @@ export class Scripts implements ScriptService {
       }
       if (isEvent(event, 'vmDeleted') && event.data.vm !== undefined) {
         documents.push(...this.#book.forget(event.data.vm.id));
+        gone.push(event.data.vm.id);
       }
     }
     documents.push(...runs.map((run) => runDocument(run)));
     for (const [key, value] of skips) documents.push({ kind: skipsKind, key, value });
-    const before = this.#cursor;
-    const next = page.at(-1)?.seq ?? before;
+    const next = page.at(-1)?.seq ?? this.#cursor;
     if (documents.length > 0 || next - this.#storedCursor >= scriptCursorStride) {
-      this.#cursor = next;
-      try {
-        await this.#ports.store.putDocuments([...documents, this.#cursorDocument()]);
-      } catch (error) {
-        this.#cursor = before;
-        throw error;
-      }
+      await this.#ports.store.putDocuments([...documents, cursorDocument(next)]);
       this.#storedCursor = next;
     }
+    for (const vmId of gone) this.#book.forgotten(vmId);
     for (const [key, value] of skips) {
       this.#skipped += value.skipped - (this.#skips.get(key)?.skipped ?? 0);
       this.#skips.set(key, value);
     }
-    await this.#addRuns(runs);
+    // In one turn with the queue, which takes the runs at once: a stop waits while either is behind.
     this.#cursor = next;
+    await this.#addRuns(runs);
   }
 
   /** Those whose script was removed or switched off while they were stored run no more. */
@@ -295,7 +293,7 @@ export class Scripts implements ScriptService {
         lastSeq,
       },
     };
-    await this.#append(draft, [this.#cursorDocument()]);
+    await this.#append(draft, [cursorDocument(this.#cursor)]);
   }
 
   async #append(draft: EventDraft, documents: readonly StoredDocument[]): Promise<void> {
@@ -305,4 +303,8 @@ export class Scripts implements ScriptService {
       this.#ports.logger.warn({ err: error }, 'that scripts were not run could not be recorded');
     }
   }
+}
+
+function cursorDocument(seq: number): StoredDocument {
+  return { kind: cursorKind, key: 'cursor', value: { seq } };
 }

@@ -16,6 +16,18 @@ export interface StoredSubscription extends SubscriptionDefinition {
   readonly failures: readonly (readonly [seq: number, failures: number])[];
 }
 
+/** What to store of one. */
+export function subscriptionDocument(
+  name: string,
+  definition: SubscriptionDefinition,
+  progress: Pick<StoredSubscription, 'createdMs' | 'cursor' | 'failures'>,
+): StoredDocument {
+  const { types, machines, verdicts, maxAttempts } = definition;
+  const ackTimeoutMs = ackTimeoutOf(definition);
+  const value: StoredSubscription = { types, machines, verdicts, maxAttempts, ackTimeoutMs, ...progress };
+  return { kind: subscriptionKind, key: name, value };
+}
+
 /** How one stands, for metrics. */
 export interface SubscriptionCount {
   readonly name: string;

@@ -35,7 +35,7 @@ import {
   ackTimeoutOf,
   ageMs,
   oldestAgeMs,
-  subscriptionKind,
+  subscriptionDocument,
   tellLoss,
 } from './subscription-record.ts';
 import type { SubscriptionDefinition } from './subscription-request.ts';
@@ -118,18 +118,9 @@ export class Subscription {
 
   /** What to store of it now. */
   document(definition: SubscriptionDefinition = this.#definition): StoredDocument {
-    const { types, machines, verdicts, maxAttempts } = definition;
-    const value: StoredSubscription = {
-      types,
-      machines,
-      verdicts,
-      maxAttempts,
-      ackTimeoutMs: ackTimeoutOf(definition),
-      createdMs: this.#createdMs,
-      cursor: this.cursor,
-      failures: this.#attempts.snapshot(),
-    };
-    return { kind: subscriptionKind, key: this.name, value };
+    const { cursor } = this;
+    const progress = { createdMs: this.#createdMs, cursor, failures: this.#attempts.snapshot() };
+    return subscriptionDocument(this.name, definition, progress);
   }
 
   /** Another filter or bound: what a consumer was sent or waits for is delivered all the same. */
@@ -296,6 +287,9 @@ export class Subscription {
       look: (event) => this.#look(event),
       passed: (seq) => {
         this.#passed = Math.max(this.#passed, seq);
+        // Of what failed some may not be wanted any more.
+        const { cursor } = this;
+        this.#attempts.keep((each) => each > cursor || this.deadLetters.has(each));
         this.#moved(false);
       },
       expired: () => this.#losePlace(),

@@ -84,13 +84,13 @@ export class Subscriptions {
     const cursor = this.#beginning(from);
     const createdMs = Math.trunc(clock.wallMs());
     const made = this.#add(name, { ...definition, createdMs, cursor, failures: [] }, []);
-    try {
-      await this.#durable(store.putDocuments([made.document()]));
-    } catch (error) {
+    const stored = store.putDocuments([made.document()]).catch((error: unknown) => {
       this.#subscriptions.delete(name);
       made.close('the subscription could not be stored');
       throw error;
-    }
+    });
+    // Where that takes long it is there all the same, and after a restart.
+    await this.#durable(stored);
     return made.info();
   }
 
@@ -104,15 +104,21 @@ export class Subscriptions {
       { kind: subscriptionKind, key: name, value: null },
       ...found.deadLetters.retire(),
     ];
+    // Where that takes long it is deleted once the disk answers.
+    await this.#durable(this.#remove(found, removal));
+  }
+
+  /** Errors: those of the store; then it stays as it was. */
+  async #remove(found: Subscription, removal: readonly StoredDocument[]): Promise<void> {
     try {
-      await this.#durable(this.#ports.store.putDocuments(removal));
+      await this.#ports.store.putDocuments(removal);
     } catch (error) {
       found.deadLetters.restore();
       this.#leaving.delete(found);
       this.#changed(found, true);
       throw error;
     }
-    this.#subscriptions.delete(name);
+    this.#subscriptions.delete(found.name);
     this.#leaving.delete(found);
     this.#moved.delete(found);
     found.close('the subscription was deleted');

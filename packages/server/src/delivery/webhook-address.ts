@@ -4,7 +4,7 @@
  */
 import { type LookupAddress, lookup as systemLookup } from 'node:dns';
 import { BlockList, type LookupFunction, isIP } from 'node:net';
-import { maxWebhookLookups } from '../limits.ts';
+import { maxWebhookLookups, maxWebhooks } from '../limits.ts';
 
 /** Not for the public, by the IANA's special-purpose registries: address and prefix length. */
 const blocked: readonly (readonly [string, number])[] = [
@@ -64,13 +64,18 @@ const resolveBySystem: ResolveAll = (host, family, done) =>
 
 /**
  * Makes lookups for sockets: few at once, as each takes a thread that files are read with too, and each name once at a
- * time, so that attempts at a name that cannot be resolved do not pile up before the others.
+ * time, so that attempts at a name that cannot be resolved do not pile up before the others. Names that were not
+ * resolved last time come last, and not all at once: a zone whose servers do not answer takes long each time.
  */
 export class Lookups {
   readonly #publicOnly: boolean;
   readonly #resolve: ResolveAll;
   #running = 0;
-  readonly #waiting: (() => void)[] = [];
+  /** Of them, those of names in `#failed`. */
+  #doubtful = 0;
+  #waiting: { readonly host: string; readonly start: () => void }[] = [];
+  /** Names that were not resolved last time. */
+  readonly #failed = new Set<string>();
   /** Who waits for a name that is being looked up. */
   readonly #asking = new Map<string, ResolveDone[]>();
 
@@ -101,17 +106,39 @@ export class Lookups {
     const all = [answered];
     this.#asking.set(key, all);
     const start = (): void => {
+      const isDoubtful = this.#failed.has(host);
       this.#running += 1;
+      if (isDoubtful) this.#doubtful += 1;
       this.#resolve(host, family, (error, found) => {
         this.#running -= 1;
+        if (isDoubtful) this.#doubtful -= 1;
+        this.#remember(host, error !== null);
         this.#asking.delete(key);
-        this.#waiting.shift()?.();
+        this.#startNext();
         for (const one of all) one(error, found);
       });
     };
-    if (this.#running < maxWebhookLookups) start();
-    else this.#waiting.push(start);
+    this.#waiting.push({ host, start });
+    this.#startNext();
   };
+
+  /** Starts what may be started. */
+  #startNext(): void {
+    while (this.#running < maxWebhookLookups) {
+      const sound = this.#waiting.find(({ host }) => !this.#failed.has(host));
+      const next = sound ?? (this.#doubtful < maxWebhookLookups - 1 ? this.#waiting[0] : undefined);
+      if (next === undefined) return;
+      this.#waiting = this.#waiting.filter((one) => one !== next);
+      next.start();
+    }
+  }
+
+  #remember(host: string, hasFailed: boolean): void {
+    this.#failed.delete(host);
+    if (hasFailed) this.#failed.add(host);
+    const [oldest] = this.#failed;
+    if (this.#failed.size > maxWebhooks && oldest !== undefined) this.#failed.delete(oldest);
+  }
 
   #answer(found: LookupAddress[], all: boolean, done: Parameters<LookupFunction>[2]): void {
     const allowed = this.#publicOnly ? found.filter(({ address }) => isPublicAddress(address)) : found;

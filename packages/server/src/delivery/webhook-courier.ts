@@ -262,11 +262,21 @@ export class WebhookCourier {
   #takeOff(waiting: Waiting): void {
     if (this.#line[0] !== waiting) {
       this.#book.dropRetry(waiting.event.seq);
+      this.#giveWay();
       return;
     }
     this.#line.shift();
     this.#book.moveTo(waiting.event.seq);
     if (this.#line.length === 0) this.#drained?.();
+  }
+
+  /** There is room for the first in line, if it waited for that. */
+  #giveWay(): void {
+    const [head] = this.#line;
+    if (head === undefined || head.failed < lineAttempts || this.#book.retries.size >= maxWebhookRetries)
+      return;
+    this.#takeOff(head);
+    this.#book.keepRetry(head);
   }
 
   /** Nothing waits for the disk: what is not stored yet goes with the next write. */

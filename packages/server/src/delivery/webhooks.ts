@@ -310,8 +310,10 @@ export class Webhooks implements WebhookService {
   }
 
   async #stopCourier(hook: Hook): Promise<void> {
-    const { courier } = hook;
+    const { courier, book } = hook;
     hook.courier = undefined;
+    // What its filter let pass is not for the next one's.
+    if (courier !== undefined && courier.cursor > book.cursor) book.moveTo(courier.cursor);
     await courier?.stop(0);
   }
 

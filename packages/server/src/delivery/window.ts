@@ -3,6 +3,7 @@
  * that was sent after it: the order stays. Replayed dead letters stand before the others, and hold nothing up.
  */
 import type { VmEvent } from '@vmpulse/wire';
+import { maxDeadLetters } from '../limits.ts';
 
 /** One event in flight. */
 export interface WindowItem {
@@ -19,6 +20,8 @@ export class DeliveryWindow {
   /** Replays first, then the others by seq. */
   #items: WindowItem[] = [];
   #replays = 0;
+  /** Numbers of replays that are done with. */
+  readonly #doneReplays = new Set<number>();
   #sends = 0;
 
   /** Without replays: those are bounded by the dead letters there are. */
@@ -79,12 +82,14 @@ export class DeliveryWindow {
    */
   acknowledge(seq: number): WindowItem[] | null {
     const replay = this.#replayOf(seq);
+    // Said again of a replay that is done with, it must not count for what was sent under smaller numbers.
+    if (replay === undefined && this.#doneReplays.has(seq)) return [];
     const [from, to] = replay === undefined ? this.#upTo(seq) : this.#placeOf(replay);
     const concerned = this.#items.slice(from, to);
     if (concerned.some(({ state }) => state === 'queued')) return null;
     const rest = concerned.filter(({ state }) => state !== 'sent');
     this.#items.splice(from, concerned.length, ...rest);
-    if (replay !== undefined) this.#replays -= concerned.length - rest.length;
+    if (replay !== undefined) this.#endReplays(replay, concerned.length - rest.length);
     return concerned.filter(({ state }) => state === 'sent');
   }
 
@@ -99,7 +104,7 @@ export class DeliveryWindow {
     const index = this.#items.indexOf(item);
     if (index === -1) return;
     this.#items.splice(index, 1);
-    if (item.isReplay) this.#replays -= 1;
+    if (item.isReplay) this.#endReplays(item, 1);
   }
 
   /** Takes out what waits to be sent under this number. */
@@ -119,6 +124,13 @@ export class DeliveryWindow {
     let to = this.#replays;
     while ((this.#items[to]?.event.seq ?? Number.POSITIVE_INFINITY) <= seq) to += 1;
     return [this.#replays, to];
+  }
+
+  #endReplays({ event }: WindowItem, count: number): void {
+    this.#replays -= count;
+    if (count > 0) this.#doneReplays.add(event.seq);
+    const [oldest] = this.#doneReplays;
+    if (this.#doneReplays.size > maxDeadLetters && oldest !== undefined) this.#doneReplays.delete(oldest);
   }
 
   #placeOf(item: WindowItem): [from: number, to: number] {

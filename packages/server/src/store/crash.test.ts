@@ -14,21 +14,25 @@ import { Writer } from './writer.ts';
 
 const child = fileURLToPath(new URL('../../../../test/support/append-until-killed.ts', import.meta.url));
 
-/** Lets a process append, kills it `afterMs` after its first durable event, and returns what it told. */
+/** Lets a process append, kills it `afterMs` after its first line that has `word`, and returns what it told. */
 async function appendAndKill(
   mode: string,
   directory: string,
   round: number,
   afterMs: number,
+  word = '',
 ): Promise<string[]> {
   const appender = spawn(process.execPath, [child, mode, directory, String(round)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   let told = '';
+  let isDoomed = false;
   appender.stdout.setEncoding('utf8');
   appender.stdout.on('data', (text: string) => {
-    if (told === '') setTimeout(() => appender.kill('SIGKILL'), afterMs);
     told += text;
+    if (isDoomed || !told.includes(word)) return;
+    isDoomed = true;
+    setTimeout(() => appender.kill('SIGKILL'), afterMs);
   });
   await once(appender, 'close');
   expect(appender.signalCode).toBe('SIGKILL');
@@ -157,8 +161,9 @@ test('a subscription whose service is killed passes over nothing that was not to
   const delivered = new Set<number>();
   try {
     for (const [round, afterMs] of [150, 320, 510, 240].entries()) {
-      for (const line of await appendAndKill('subscription', directory, round, afterMs)) {
-        delivered.add(Number.parseInt(line, 10));
+      for (const line of await appendAndKill('subscription', directory, round, afterMs, 'moved')) {
+        const [seq, what] = line.split(' ');
+        if (what === 'delivered') delivered.add(Number(seq));
       }
       const store = await SqliteStore.open(directory, { clock: new SystemClock() });
       const [pager] = await store.loadDocuments('subscription');
