@@ -1,7 +1,10 @@
+import { EventEmitter } from 'node:events';
 import { VmError } from '@vmpulse/wire';
 import { pino } from 'pino';
 import { describe, expect, test } from 'vitest';
-import { parseListen, serviceOptions } from './serve.ts';
+import { SimulatedClock } from '../../../../test/support/simulated-clock.ts';
+import type { Service } from '../main.ts';
+import { Ending, parseListen, serviceOptions } from './serve.ts';
 
 const logger = pino({ level: 'silent' });
 
@@ -54,4 +57,23 @@ describe('the options of serve', () => {
     const options = serviceOptions({ data: 'relative', listen: '127.0.0.1:0', logLevel: 'info' }, logger);
     expect(options.directory).toBe(`${process.cwd()}/relative`);
   });
+});
+
+test('a signal ends in order, another at once, and the same handed on by a parent is no other', async () => {
+  const clock = new SimulatedClock();
+  const source = new EventEmitter();
+  const exits: number[] = [];
+  const ending = new Ending(logger, clock, source, (code) => exits.push(code));
+  const stops: string[] = [];
+  source.emit('SIGINT');
+  const service = {
+    stop: (reason: string) => Promise.resolve(void stops.push(reason)),
+  } as unknown as Service;
+  expect(await ending.of(service)).toBe(130);
+  clock.advance(900);
+  source.emit('SIGINT');
+  expect([stops, exits]).toEqual([['SIGINT'], []]);
+  clock.advance(100);
+  source.emit('SIGTERM');
+  expect(exits).toEqual([1]);
 });

@@ -1,9 +1,11 @@
 /** `vmpulse serve`: runs the virtual server in the foreground until it is told to end. */
 import { spawn } from 'node:child_process';
+import type { EventEmitter } from 'node:events';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { VmError } from '@vmpulse/wire';
 import { type Logger, pino } from 'pino';
+import { type Clock, SystemClock } from '../clock.ts';
 import { diskSpaceErrorBytes, diskSpaceWarningBytes } from '../limits.ts';
 import { type Service, startService, type ServiceOptions } from '../main.ts';
 import { defaultDataDirectory } from './connection.ts';
@@ -116,30 +118,40 @@ export function parseListen(text: string): { host: string; port: number } {
   return { host, port };
 }
 
+/** How long a signal takes from one process to the next at most, ms; nobody loses patience as soon. */
+const sameSignalMs = 1_000;
+
 type EndSignal = keyof typeof exitCodeOfSignal;
 
 /**
  * Waits for the signal that ends the service. Made before the service is started, so that a signal that comes while it
- * starts is not lost: it is stopped in order as soon as it has started. A second signal ends it at once.
+ * starts is not lost: it is stopped in order as soon as it has started. A later signal ends it at once. One that comes
+ * to the whole process group comes again from each parent that hands it on: within a second it is the same.
  */
 export class Ending {
   readonly #logger: Logger;
   readonly #asked: Promise<EndSignal>;
 
-  constructor(logger: Logger) {
+  constructor(
+    logger: Logger,
+    clock: Clock = new SystemClock(),
+    source: Pick<EventEmitter, 'on'> = process,
+    exit: (code: number) => void = process.exit.bind(process),
+  ) {
     this.#logger = logger;
-    let asked = false;
+    let askedMs: number | null = null;
     this.#asked = new Promise((resolvePromise) => {
       const onSignal = (signal: EndSignal): void => {
-        if (asked) {
+        const nowMs = clock.monotonicMs();
+        askedMs ??= nowMs;
+        if (nowMs - askedMs >= sameSignalMs) {
           logger.warn(`${signal} again: ending at once`);
-          process.exit(1);
+          exit(1);
         }
-        asked = true;
         resolvePromise(signal);
       };
       for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
-        process.on(signal, () => onSignal(signal));
+        source.on(signal, () => onSignal(signal));
     });
   }
 

@@ -56,6 +56,22 @@ describe('vmpulse webhook', () => {
     expect(JSON.parse((await run('list', '--json')).out)).toMatchObject([{ name: 'pager' }]);
   });
 
+  it('takes a secret from a file, so that no command line shows it', async () => {
+    const secret = `whsec_${Buffer.alloc(24, 'a').toString('base64')}`;
+    await writeFile(join(directory, 'secret'), `${secret}\n`);
+    const { out } = await run('create', 'pager', endpoint.url, '--secret-file', 'secret');
+    expect(out).toContain(`secret: ${secret}\n`);
+    const other = `whsec_${Buffer.alloc(24, 'b').toString('base64')}`;
+    await writeFile(join(directory, 'secret'), other);
+    expect((await run('rotate', 'pager', '--secret-file', 'secret')).out).toContain(`secret: ${other}\n`);
+    const missing = await run('rotate', 'pager', '--secret-file', 'nowhere');
+    expect(missing.err).toMatch(/nowhere cannot be read/u);
+    expect(missing.code).not.toBe(0);
+    const both = await run('rotate', 'pager', '--secret-file', 'secret', '--secret', other);
+    expect(both.err).toMatch(/--secret-file.* cannot be used with .*--secret/u);
+    expect(both.code).not.toBe(0);
+  });
+
   it('tests one now, and fails with what came back', async () => {
     await run('create', 'pager', endpoint.url);
     expect((await run('test', 'pager')).out).toMatch(/^accepted with 204 in \d+ ms$/u);

@@ -10,7 +10,7 @@ import {
 } from '@vmpulse/client';
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type ConnectionFlags, addConnectionFlags, withServer } from './connection.ts';
 import { eventLine } from './event-sentence.ts';
 import { ExitError, exitCodes } from './exit-code.ts';
@@ -25,18 +25,20 @@ interface FilterFlags extends ConnectionFlags {
   vm?: string[];
   verdict?: ToldVerdict[];
 }
-interface CreateFlags extends FilterFlags {
-  timeout?: number;
+interface SecretFlags {
   secret?: string;
+  secretFile?: string;
+}
+interface CreateFlags extends FilterFlags, SecretFlags {
+  timeout?: number;
   after?: number;
   caFile?: string;
 }
 interface TrustFlags extends ConnectionFlags {
   caFile?: string;
 }
-interface RotateFlags extends ConnectionFlags {
+interface RotateFlags extends ConnectionFlags, SecretFlags {
   keepOld?: number;
-  secret?: string;
 }
 interface LetterFlags extends ConnectionFlags {
   all?: boolean;
@@ -107,12 +109,28 @@ function parseSeq(text: string): number {
 const caHelp = "PEM file: check the endpoint's certificate against these authorities (default: the system's)";
 
 /** Errors: E_FILE_NOT_FOUND. */
-async function readAuthority({ workingDirectory }: Terminal, file: string): Promise<string> {
+async function readText({ workingDirectory }: Terminal, file: string): Promise<string> {
   try {
     return await readFile(resolve(workingDirectory, file), 'utf8');
   } catch (cause) {
     throw new VmError('E_FILE_NOT_FOUND', `${file} cannot be read: ${(cause as Error).message}`, { cause });
   }
+}
+
+/** A command line can be seen by every user of the host; a file need not be. */
+function addSecretFlags(command: Command): Command {
+  return command
+    .option('--secret <secret>', 'whsec_ and 24 to 64 bytes in base64 (default: one is made)')
+    .addOption(new Option('--secret-file <file>', 'file that holds the secret').conflicts('secret'));
+}
+
+/** Errors: E_FILE_NOT_FOUND. */
+async function secretOf(
+  terminal: Terminal,
+  { secret, secretFile }: SecretFlags,
+): Promise<{ secret?: string }> {
+  if (secretFile !== undefined) return { secret: (await readText(terminal, secretFile)).trim() };
+  return secret === undefined ? {} : { secret };
 }
 
 function filterOf({ type, vm, verdict }: FilterFlags): object {
@@ -142,28 +160,29 @@ function addVerb<Flags extends ConnectionFlags>(
 }
 
 function registerCreate(group: Command, terminal: Terminal): void {
-  const command = addFilterFlags(
+  const plain = addFilterFlags(
     group
       .command('create <name> <url>')
       .description('tell events to an endpoint, signed by the Standard Webhooks specification'),
     'only with these verdicts; events without one need their --type',
-  )
+  );
+  const command = addSecretFlags(plain)
     .option('--timeout <length>', 'deadline of one attempt: 1s to 30s (default: 15s)', parseHoldLength)
-    .option('--secret <secret>', 'whsec_ and 24 to 64 bytes in base64 (default: one is made)')
     .option('--ca-file <file>', caHelp)
     .option('--after <seq>', 'also the events after this one (default: those from now on)', parseSeq);
   const example =
     'vmpulse webhook create pager https://example.org/hook --type heartbeatStopped heartbeatResumed';
   addConnectionFlags(command, example).action(async (name: string, url: string, flags: CreateFlags) => {
-    const { timeout, secret, after, caFile } = flags;
-    const caCertificate = caFile === undefined ? undefined : await readAuthority(terminal, caFile);
+    const { timeout, after, caFile } = flags;
+    const secret = await secretOf(terminal, flags);
+    const caCertificate = caFile === undefined ? undefined : await readText(terminal, caFile);
     await withServer(flags, terminal, async (server) => {
       const created = await server.webhooks.create({
         name,
         url,
         ...filterOf(flags),
         ...(timeout === undefined ? {} : { timeoutMs: timeout * 1_000 }),
-        ...(secret === undefined ? {} : { secret }),
+        ...secret,
         ...(after === undefined ? {} : { after }),
         ...(caCertificate === undefined ? {} : { caCertificate }),
       });
@@ -246,24 +265,25 @@ function registerVerbs(group: Command, terminal: Terminal): void {
     terminal,
     'vmpulse webhook trust pager --ca-file /etc/ssl/our-ca.pem',
     async (server, name, { caFile }) => {
-      const caCertificate = caFile === undefined ? null : await readAuthority(terminal, caFile);
+      const caCertificate = caFile === undefined ? null : await readText(terminal, caFile);
       const webhook = await server.webhooks.change(name, { caCertificate });
       const whom = caCertificate === null ? 'those the system trusts' : `those of ${caFile}`;
       return [webhook, clean(`'${webhook.name}' checks certificates against ${whom}`)];
     },
   );
   addVerb<RotateFlags>(
-    group
-      .command('rotate <name>')
-      .description('give it a new secret; the old one signs too for a time')
-      .option('--keep-old <length>', 'how long: 0s to 7d (default: 1d)', parseHoldLength)
-      .option('--secret <secret>', 'whsec_ and 24 to 64 bytes in base64 (default: one is made)'),
+    addSecretFlags(
+      group
+        .command('rotate <name>')
+        .description('give it a new secret; the old one signs too for a time')
+        .option('--keep-old <length>', 'how long: 0s to 7d (default: 1d)', parseHoldLength),
+    ),
     terminal,
     'vmpulse webhook rotate pager --keep-old 2d',
-    async (server, name, { keepOld, secret }) => {
+    async (server, name, { keepOld, ...flags }) => {
       const rotated = await server.webhooks.rotate(name, {
         ...(keepOld === undefined ? {} : { keepOldSeconds: keepOld }),
-        ...(secret === undefined ? {} : { secret }),
+        ...(await secretOf(terminal, flags)),
       });
       const until = rotated.oldSecretUntil;
       const old = until === null ? 'The old one signs no more.' : `The old one signs too until ${until}.`;
