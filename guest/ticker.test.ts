@@ -128,15 +128,19 @@ function killGroup({ pid }: ChildProcess): void {
   }
 }
 
-/** Terminates it once it has said its tick: while it writes one, the signal has its usual effect. */
+/**
+ * Terminates it while it waits for its next tick. Before that, from the write of a tick on, the signal has its
+ * usual effect; and bash catches the signal for itself even then, so that its mask alone says nothing.
+ */
 async function terminate(ticker: ChildProcess): Promise<void> {
   const terminateBit = 1n << BigInt(signals.SIGTERM - 1);
-  const isCaught = (): boolean => {
+  const isWaiting = (): boolean => {
     const status = readFileSync(`/proc/${ticker.pid}/status`, 'latin1');
-    return (BigInt(`0x${/^SigCgt:\s*(\w+)/mu.exec(status)?.[1] ?? '0'}`) & terminateBit) !== 0n;
+    const caught = BigInt(`0x${/^SigCgt:\s*(\w+)/mu.exec(status)?.[1] ?? '0'}`);
+    return /^State:\s*S/mu.test(status) && (caught & terminateBit) !== 0n;
   };
   const lateMs = performance.now() + deadlineMs;
-  while (!isCaught() && performance.now() < lateMs) await elapse(1);
+  while (!isWaiting() && performance.now() < lateMs) await elapse(1);
   ticker.kill('SIGTERM');
 }
 
@@ -219,16 +223,21 @@ for (const shell of shells) {
 
     test('keeps its rhythm: lateness of a tick does not move the next', async () => {
       port.connect();
-      start(['-i', '100']);
-      await port.until(() => port.ticks().length >= 31);
-      const ticks = port.ticks();
-      const first = ticks[0]?.uptimeMs ?? 0;
-      const phases = ticks.map((tick) => (tick.uptimeMs - first) % 100);
-      // A sleep of 100 ms after each tick would be some 100 ms off after these 31.
-      expect(phases.filter((phase) => phase > 60).length).toBeLessThanOrEqual(3);
-      const mean = ((ticks.at(-1)?.uptimeMs ?? 0) - first) / 30;
-      expect(mean).toBeGreaterThan(97);
-      expect(mean).toBeLessThan(125);
+      const ticker = start(['-i', '1000']);
+      await port.until(() => port.ticks().length >= 1);
+      // The first tick tells the very time from which the others are counted.
+      const first = port.ticks()[0]?.uptimeMs ?? 0;
+      ticker.kill('SIGSTOP');
+      while (uptimeMs() < first + 1500) await elapse(10);
+      ticker.kill('SIGCONT');
+      await port.until(() => port.ticks().length >= 7);
+      const sinceFirst = port.ticks().map((tick) => tick.uptimeMs - first);
+      expect(sinceFirst[1]).toBeGreaterThanOrEqual(1480);
+      // A busy host makes some late, never one early; each would be late by half a second if the stop had moved it.
+      const lateness = sinceFirst.slice(2).map((ms) => ms % 1000);
+      expect(Math.min(...lateness)).toBeLessThan(250);
+      const turns = sinceFirst.map((ms) => Math.floor(ms / 1000));
+      expect(turns).toEqual([...new Set(turns)]);
     });
 
     test('says bye and ends when it is terminated', async () => {
@@ -245,7 +254,7 @@ for (const shell of shells) {
       async (reason) => {
         port.connect();
         const file = join(directory, 'reason');
-        const ticker = start(['-i', '100'], { VMPULSE_REASON_FILE: file });
+        const ticker = start(['-i', '60000'], { VMPULSE_REASON_FILE: file });
         await port.until(() => port.ticks().length >= 1);
         writeFileSync(file, `${reason}\n`);
         await terminate(ticker);
@@ -261,7 +270,7 @@ for (const shell of shells) {
       port.connect();
       const systemctl = join(directory, 'systemctl');
       writeFileSync(systemctl, `#!/bin/sh\necho " 12 ${target} start waiting"\n`, { mode: 0o755 });
-      const ticker = start(['-i', '100'], {
+      const ticker = start(['-i', '60000'], {
         VMPULSE_SYSTEMCTL: systemctl,
         VMPULSE_REASON_FILE: '/nonexistent',
       });
@@ -306,7 +315,7 @@ for (const shell of shells) {
       const asked = performance.now();
       ticker.kill('SIGTERM');
       await ended(ticker);
-      expect(performance.now() - asked).toBeLessThan(4000);
+      expect(performance.now() - asked).toBeLessThan(20_000);
     });
 
     test('ends when it is terminated before the host has connected', async () => {
@@ -315,7 +324,7 @@ for (const shell of shells) {
       const asked = performance.now();
       ticker.kill('SIGTERM');
       await ended(ticker);
-      expect(performance.now() - asked).toBeLessThan(4000);
+      expect(performance.now() - asked).toBeLessThan(20_000);
     });
 
     test('takes the interval from the configuration file, and a nonsensical one as the default', async () => {

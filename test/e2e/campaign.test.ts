@@ -10,6 +10,7 @@ const covered: readonly string[] = [
   'killed',
   'killed-unseen',
   'hang',
+  'hang-returns',
   'spin',
   'poweroff',
   'shutdown',

@@ -6,7 +6,7 @@ import type { VmEvent } from '@vmpulse/client';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { answering, Endpoint } from '../support/endpoint.ts';
 import { Program } from '../support/program.ts';
-import { RealService } from '../support/real-service.ts';
+import { RealService, patienceMs } from '../support/real-service.ts';
 
 const script = fileURLToPath(new URL('../../examples/chat-webhook/chat-webhook.mjs', import.meta.url));
 /** All that a machine may be named and a shell, a chat or JSON could take for something else. */
@@ -50,9 +50,9 @@ describe('attached to an event', () => {
   /** A machine whose QEMU is killed, and how the script on that ended. */
   async function stopOne(name: string): Promise<VmEvent<'scriptEnded'>['data']> {
     const vm = await service.server.createVirtualMachine({ name, memoryMiB: 64 });
-    await (await vm.startup()).waitForCompletion(60_000);
+    await (await vm.startup()).waitForCompletion(patienceMs);
     process.kill(await service.pidOf(vm), 'SIGKILL');
-    const event = await service.heard.wait(vm.name, 'scriptEnded', 60_000);
+    const event = await service.heard.wait(vm.name, 'scriptEnded');
     await service.server.removeScriptFromEvent('heartbeatStopped');
     return event.data as VmEvent<'scriptEnded'>['data'];
   }

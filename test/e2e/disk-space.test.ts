@@ -44,18 +44,17 @@ describe.skipIf(trouble !== null)(`disk space (${trouble ?? 'on a file system of
     await truncate(file, 256 * mb);
     const vm = await service.live('web-1', { disks: [{ file }] });
     const { heard } = service;
-    const warned = await heard.wait(undefined, 'diskSpaceLow', 60_000);
+    const warned = await heard.wait(undefined, 'diskSpaceLow');
     expect(warned.data).toMatchObject({ level: 'warning', path: images, machines: [{ name: 'web-1' }] });
     expect(await metric(service, images)).toBeGreaterThan(50 * mb);
 
     const filler = join(images, 'filler');
     await fill(filler, 50 * mb);
-    const low = await heard.wait(undefined, 'diskSpaceLow', 60_000, 2);
+    const low = await heard.wait(undefined, 'diskSpaceLow', 2);
     expect(low.data).toMatchObject({ messageId: 107, level: 'error', eventType: 11, path: images });
     const paused = await eventually(
       () =>
         heard.of('web-1').find((event) => isEvent(event, 'stateChanged') && event.data.state === 'paused'),
-      60_000,
       () => `the pause; heard ${JSON.stringify(heard.types())}`,
     );
     expect(paused.data).toMatchObject({ cause: 'diskSpace' });
@@ -65,11 +64,10 @@ describe.skipIf(trouble !== null)(`disk space (${trouble ?? 'on a file system of
     await service.run();
     expect((await vm.refresh()).state).toBe('paused');
     await rm(filler);
-    const regained = await heard.wait(undefined, 'diskSpaceRegained', 60_000);
+    const regained = await heard.wait(undefined, 'diskSpaceRegained');
     expect(regained.data).toMatchObject({ messageId: 108, from: 'error', to: 'warning', path: images });
     await eventually(
       async () => (await vm.refresh()).state === 'running' && (await vm.refresh()).guest.isHeartbeating,
-      60_000,
       () => `the guest to go on; heard ${JSON.stringify(heard.types())}`,
     );
     expect(heard.types()).not.toContain('heartbeatStopped');

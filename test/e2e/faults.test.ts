@@ -8,14 +8,14 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { eventually, RealService } from '../support/real-service.ts';
+import { eventually, RealService, patienceMs } from '../support/real-service.ts';
 
 const cli = fileURLToPath(new URL('../../packages/server/dist/cli/main.js', import.meta.url));
 
 /** Runs the command line to its end. */
 async function run(args: readonly string[]): Promise<{ code: number | null; out: string; err: string }> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [cli, ...args], { timeout: 60_000 }, (error, out, err) => {
+    execFile(process.execPath, [cli, ...args], { timeout: 240_000 }, (error, out, err) => {
       const code = error === null ? 0 : typeof error.code === 'number' ? error.code : null;
       resolve({ code, out, err });
     });
@@ -40,7 +40,7 @@ async function startsInVain(): Promise<{ readonly thrown: unknown; readonly pid:
   try {
     const vm = await other.create('hangs');
     const task = await vm.startup();
-    const thrown = await task.waitForCompletion(60_000).catch((error: unknown) => error);
+    const thrown = await task.waitForCompletion(patienceMs).catch((error: unknown) => error);
     return { thrown, pid: (await vm.refresh()).pid };
   } finally {
     await other.dispose();
@@ -141,19 +141,19 @@ describe('a machine that cannot start', () => {
 
   test('because its kernel is not there is told with the path, and rests turned off', async () => {
     const vm = await service.create('no-kernel', { boot: { kernel: '/nowhere/vmlinuz' } });
-    await expect((await vm.startup()).waitForCompletion(60_000)).rejects.toMatchObject({
+    await expect((await vm.startup()).waitForCompletion(patienceMs)).rejects.toMatchObject({
       code: 'E_FILE_NOT_FOUND',
       message: expect.stringContaining('/nowhere/vmlinuz') as string,
     });
     expect((await vm.refresh()).state).toBe('turnedOff');
-    await service.heard.wait('no-kernel', 'taskFailed', 60_000);
+    await service.heard.wait('no-kernel', 'taskFailed');
   });
 
   test('because QEMU refuses its arguments is told in QEMU’s words', async () => {
     const file = join(await folder(), 'broken.qcow2');
     await writeFile(file, 'this is no qcow2 image');
     const vm = await service.create('bad-disk', { disks: [{ file }] });
-    await expect((await vm.startup()).waitForCompletion(60_000)).rejects.toMatchObject({
+    await expect((await vm.startup()).waitForCompletion(patienceMs)).rejects.toMatchObject({
       message: expect.stringMatching(/qcow2/u) as string,
     });
     expect((await vm.refresh()).state).toBe('turnedOff');
@@ -179,22 +179,19 @@ describe.skipIf(process.getuid?.() !== 0)('a full disk', () => {
           vm.change({ notes: `${Math.random()} `.repeat(200) }).catch(() => undefined);
           return (await readiness(directory)) === 503;
         },
-        60_000,
         () => '/readyz to say that the disk is full',
       );
       process.kill(pid, 'SIGKILL');
       const { server } = service;
       await eventually(
         async () => (await server.virtualMachines()).every((each) => each.info.guest.verdict === 'exited'),
-        60_000,
         () => 'the stop to be seen although it cannot be written',
       );
       expect(service.heard.types('full')).not.toContain('heartbeatStopped');
       await rm(filler);
-      await service.heard.wait('full', 'heartbeatStopped', 60_000);
+      await service.heard.wait('full', 'heartbeatStopped');
       await eventually(
         async () => (await readiness(directory)) === 200,
-        60_000,
         () => '/readyz to be well again',
       );
       expect(service.heard.isGapless()).toBe(true);
@@ -252,7 +249,6 @@ describe('the command line of a real service', () => {
     process.kill(shown.pid, 'SIGKILL');
     await eventually(
       () => followed.includes('HAS STOPPED (exited)'),
-      60_000,
       () => followed,
     );
     const misnamed = await run(['vm', 'show', 'typd', ...data]);

@@ -112,7 +112,7 @@ describe('A save that was cut off by the end of the service', () => {
     const recorder = new Recorder(adoption.machine);
     await adoption.machine.resume();
     // The writer takes what is left now; a save that still went on would complete and stop the guest.
-    await expect.poll(() => host.has(vmId, 'written'), { timeout: 60_000 }).toBe(true);
+    await expect.poll(() => host.has(vmId, 'written'), { timeout: 240_000 }).toBe(true);
     expect(await adoption.machine.runState()).toBe('running');
     expect(recorder.kinds).toContain('resumed');
     expect(recorder.kinds).not.toContain('stopped');

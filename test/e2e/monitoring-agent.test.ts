@@ -5,7 +5,7 @@ import type { VirtualMachine } from '@vmpulse/client';
 import type { VmConfiguration } from '@vmpulse/wire';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { Program } from '../support/program.ts';
-import { eventually, RealService } from '../support/real-service.ts';
+import { eventually, RealService, patienceMs } from '../support/real-service.ts';
 
 const agentFile = fileURLToPath(new URL('../../examples/monitoring-agent/agent.ts', import.meta.url));
 
@@ -29,7 +29,6 @@ async function startAgent(): Promise<Program> {
   agents.push(agent);
   await eventually(
     () => service.server.subscriptions.get('monitoring-agent').then(({ state }) => state === 'served', never),
-    60_000,
     () => `the agent to be served:\n${agent.output}`,
   );
   return agent;
@@ -40,14 +39,14 @@ const never = (): boolean => false;
 /** A machine that runs its firmware and nothing else: enough to be killed. */
 async function firmware(name: string, change: Partial<VmConfiguration> = {}): Promise<VirtualMachine> {
   const vm = await service.server.createVirtualMachine({ name, memoryMiB: 64, ...change });
-  await (await vm.startup()).waitForCompletion(60_000);
+  await (await vm.startup()).waitForCompletion(patienceMs);
   return vm;
 }
 
 async function killQemu(vm: VirtualMachine): Promise<void> {
   process.kill(await service.pidOf(vm), 'SIGKILL');
-  await service.heard.wait(vm.name, 'heartbeatStopped', 60_000);
-  await service.heard.wait(vm.name, 'stateChanged', 60_000, 5);
+  await service.heard.wait(vm.name, 'heartbeatStopped');
+  await service.heard.wait(vm.name, 'stateChanged', 5);
   expect((await vm.refresh()).state).toBe('turnedOff');
 }
 
@@ -56,7 +55,6 @@ async function taken(): Promise<void> {
   const { seq } = await service.server.info();
   await eventually(
     () => service.server.subscriptions.get('monitoring-agent').then(({ cursor }) => cursor >= seq),
-    60_000,
     () => `everything up to ${seq} to be acknowledged:\n${agents.at(-1)?.output}`,
   );
 }
@@ -68,8 +66,8 @@ test('prints every event, resets a guest that hangs, and ends in order when told
   const agent = await startAgent();
   const vm = await service.live('web-1');
   await service.tell(vm, 'hang');
-  const stopped = await service.heard.wait('web-1', 'heartbeatStopped', 60_000);
-  await service.heard.wait('web-1', 'guestReset', 60_000);
+  const stopped = await service.heard.wait('web-1', 'heartbeatStopped');
+  await service.heard.wait('web-1', 'guestReset');
   await agent.says('web-1 was reset');
   await taken();
   expect(await agent.end('SIGTERM')).toBe(0);
@@ -101,7 +99,6 @@ async function killedAmidRestart(vm: VirtualMachine): Promise<number> {
     process.kill(await service.pidOf(vm), 'SIGKILL');
     await eventually(
       () => starts(vm) === count,
-      60_000,
       () => agent.output,
     );
     await agent.end('SIGKILL');
@@ -115,7 +112,6 @@ test('killed with -9 amid a restart, it is told of the stop again and does not r
   const before = await killedAmidRestart(vm);
   await eventually(
     () => vm.refresh().then(({ state }) => state === 'running'),
-    60_000,
     () => 'the start to end',
   );
   const second = await startAgent();
@@ -132,7 +128,7 @@ test('a restart that fails is tried again until it succeeds', async () => {
   const agent = await startAgent();
   await rename(file, `${file}.away`);
   process.kill(await service.pidOf(vm), 'SIGKILL');
-  await service.heard.wait('web-4', 'taskFailed', 60_000);
+  await service.heard.wait('web-4', 'taskFailed');
   await rename(`${file}.away`, file);
   await agent.says('web-4 was started');
   await taken();
@@ -146,8 +142,8 @@ test('what an operator turned off, holds, or left to vmpulse’s own recovery is
   ];
   await (await startAgent()).end('SIGTERM');
   for (const vm of [off, held, own]) await killQemu(vm);
-  await (await off.startup()).waitForCompletion(60_000);
-  await (await off.turnOff()).waitForCompletion(60_000);
+  await (await off.startup()).waitForCompletion(patienceMs);
+  await (await off.turnOff()).waitForCompletion(patienceMs);
   await held.hold({ minutes: 10, reason: 'new disk' });
   const agent = await startAgent();
   await agent.says('heartbeatStopped own');

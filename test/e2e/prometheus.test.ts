@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { stopVerdictNames } from '@vmpulse/wire';
 import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
 import { parsePlainYaml } from '../support/plain-yaml.ts';
-import { eventually, RealService } from '../support/real-service.ts';
+import { eventually, RealService, patienceMs } from '../support/real-service.ts';
 
 const folder = fileURLToPath(new URL('../../examples/prometheus/', import.meta.url));
 
@@ -121,13 +121,12 @@ describe('what the alerts ask for', () => {
     const stopped = async (): Promise<number> =>
       chosen(await scrape(), selector).reduce((sum, { value }) => sum + value, 0);
     const vm = await service.server.createVirtualMachine({ name: 'web-1', memoryMiB: 64 });
-    await (await vm.startup()).waitForCompletion(60_000);
+    await (await vm.startup()).waitForCompletion(patienceMs);
     expect(await stopped()).toBe(0);
     process.kill(await service.pidOf(vm), 'SIGKILL');
-    await service.heard.wait('web-1', 'heartbeatStopped', 60_000);
+    await service.heard.wait('web-1', 'heartbeatStopped');
     await eventually(
       async () => (await stopped()) === 1,
-      60_000,
       () => 'one guest to be counted',
     );
   });
@@ -174,14 +173,14 @@ describe('the files', () => {
 /** Part of Debian's prometheus and prometheus-alertmanager, which nobody needs to have for these tests. */
 const has = (tool: string): boolean => {
   try {
-    execFileSync(tool, ['--version'], { stdio: 'ignore', timeout: 60_000 });
+    execFileSync(tool, ['--version'], { stdio: 'ignore', timeout: 240_000 });
     return true;
   } catch {
     return false;
   }
 };
 const check = (tool: string, ...args: string[]): string =>
-  execFileSync(tool, args, { cwd: folder, encoding: 'utf8', timeout: 60_000, stdio: 'pipe' });
+  execFileSync(tool, args, { cwd: folder, encoding: 'utf8', timeout: 240_000, stdio: 'pipe' });
 
 describe.skipIf(!has('promtool'))('promtool', () => {
   it('takes the rules and the configuration', () => {

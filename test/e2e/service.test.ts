@@ -1,7 +1,10 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { VirtualMachine } from '@vmpulse/client';
-import { eventually, RealService } from '../support/real-service.ts';
+import { eventually, RealService, patienceMs } from '../support/real-service.ts';
+
+/** How often a service with guests is killed; more for a longer look. */
+const killRounds = Number(process.env['VMPULSE_KILL_ROUNDS'] ?? 12);
 
 const services: RealService[] = [];
 async function started(): Promise<RealService> {
@@ -29,7 +32,7 @@ describe('the service itself', () => {
     service.signal('SIGSTOP');
     await delay(4_000);
     service.signal('SIGCONT');
-    await service.heard.wait('dies', 'heartbeatStopped', 60_000);
+    await service.heard.wait('dies', 'heartbeatStopped');
     expect(service.heard.types('fine')).not.toContain('heartbeatStopped');
     expect(await fine.guestOS.isHeartbeating()).toBe(true);
   });
@@ -43,8 +46,12 @@ describe('the service itself', () => {
     expect(await service.pidOf(vm)).toBe(pid);
     await eventually(
       () => vm.guestOS.isHeartbeating().catch(() => false),
-      60_000,
       () => 'ticks again',
+    );
+    await eventually(
+      () =>
+        service.heard.types().lastIndexOf('serviceStarted') > service.heard.types().indexOf('serviceStopped'),
+      () => 'the second start to be heard',
     );
     await delay(3_000);
     const types = service.heard.types();
@@ -56,7 +63,7 @@ describe('the service itself', () => {
     const service = await started();
     const vm = await service.live('held');
     const hold = await vm.hold({ minutes: 10, reason: 'kernel upgrade' });
-    expect((await service.heard.wait('held', 'holdStarted', 60_000)).data).toMatchObject({
+    expect((await service.heard.wait('held', 'holdStarted')).data).toMatchObject({
       scope: 'vm',
       reason: 'kernel upgrade',
       until: hold.until,
@@ -73,7 +80,7 @@ describe('the service itself', () => {
     await vm.release();
     // The service was restarted: ten seconds until a tick confirms the pace it remembers, then the margin and a round.
     // On a host that is short of processors its own stalls and the guest's waits come on top.
-    const stopped = await service.heard.wait('held', 'heartbeatStopped', 240_000);
+    const stopped = await service.heard.wait('held', 'heartbeatStopped');
     expect(stopped.data).toMatchObject({ verdict: 'hung', cause: 'silence' });
     expect(stopped.data).not.toHaveProperty('held');
     const types = service.heard.types('held');
@@ -87,14 +94,14 @@ describe('the service itself', () => {
     expect((await vm.refresh()).guest).toMatchObject({ verdict: 'hung', stoppedSeq: stopped.seq });
   });
 
-  test('killed 50 times loses no event, doubles none, invents no stop, and finds every guest', async () => {
+  test('killed again and again loses no event, doubles none, invents no stop, and finds every guest', async () => {
     const service = await started();
     const names = ['pauses', 'saves', 'resets', 'toggles'];
     const vms = await Promise.all(names.map((name) => service.live(name)));
     const [pauses] = vms;
     if (pauses === undefined) throw new Error('no guests');
     const pid = await service.pidOf(pauses);
-    for (let round = 0; round < 50; round += 1) {
+    for (let round = 0; round < killRounds; round += 1) {
       const vm = vms[round % vms.length];
       if (vm === undefined) throw new Error('no guest');
       // Something under way at the moment of the kill; what it came to is what the next service makes of it.
@@ -109,21 +116,19 @@ describe('the service itself', () => {
     for (const vm of vms) {
       await eventually(
         () => vm.guestOS.isHeartbeating().catch(() => false),
-        180_000,
         () => `${vm.name} to tick`,
       );
     }
     const { seq } = await service.server.info();
     await eventually(
       () => service.heard.events.at(-1)?.seq === seq,
-      60_000,
       () => 'every event to be heard',
     );
     expect(service.heard.isGapless()).toBe(true);
     expect(service.heard.events.filter((event) => event.type === 'io.vmpulse.heartbeatStopped')).toEqual([]);
-    expect(service.heard.types().filter((type) => type === 'serviceStarted').length).toBeGreaterThanOrEqual(
-      45,
-    );
+    // Some are killed before they have said that they started.
+    const starts = service.heard.types().filter((type) => type === 'serviceStarted');
+    expect(starts.length).toBeGreaterThanOrEqual(Math.floor(killRounds * 0.8));
   }, 900_000);
 
   test('killed while a guest dies tells the stop once', async () => {
@@ -133,7 +138,7 @@ describe('the service itself', () => {
     await service.end('SIGKILL');
     process.kill(pid, 'SIGKILL');
     await service.run();
-    const stopped = await service.heard.wait('gone', 'heartbeatStopped', 60_000);
+    const stopped = await service.heard.wait('gone', 'heartbeatStopped');
     expect(stopped.data).toMatchObject({ verdict: 'exited', cause: 'foundDead' });
     await service.end('SIGKILL');
     await service.run();
@@ -151,7 +156,7 @@ describe('the service itself', () => {
     const victim = vms[4];
     if (victim === undefined) throw new Error('no victim');
     process.kill(await service.pidOf(victim), 'SIGKILL');
-    await service.heard.wait('ten-4', 'heartbeatStopped', 60_000);
+    await service.heard.wait('ten-4', 'heartbeatStopped');
     await delay(5_000);
     expect(service.heard.events.filter((event) => event.type === 'io.vmpulse.heartbeatStopped')).toHaveLength(
       1,
@@ -196,10 +201,9 @@ async function revive(vm: VirtualMachine): Promise<void> {
       if (task !== null) return false;
       if (state === 'running') return true;
       const back = state === 'paused' ? vm.resume() : vm.startup();
-      await back.then((each) => each.waitForCompletion(60_000)).catch(() => undefined);
+      await back.then((each) => each.waitForCompletion(patienceMs)).catch(() => undefined);
       return false;
     },
-    120_000,
     () => `${vm.name} to run again`,
   );
 }

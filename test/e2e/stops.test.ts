@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { VmEvent } from '@vmpulse/client';
-import { RealService } from '../support/real-service.ts';
+import { RealService, patienceMs } from '../support/real-service.ts';
 
 let service: RealService;
 beforeAll(async () => {
@@ -42,10 +42,10 @@ describe('a guest that stops', () => {
   test('by panic is told as panicked, and its reset brings it back', async () => {
     const vm = await service.live('panics');
     await service.tell(vm, 'panic');
-    const stopped = await service.heard.wait('panics', 'heartbeatStopped', 60_000);
+    const stopped = await service.heard.wait('panics', 'heartbeatStopped');
     expect(stopped.data).toMatchObject({ verdict: 'panicked', cause: 'guestPanicked', eventType: 8 });
-    await (await vm.reset()).waitForCompletion(60_000);
-    const resumed = await service.heard.wait('panics', 'heartbeatResumed', 120_000);
+    await (await vm.reset()).waitForCompletion(patienceMs);
+    const resumed = await service.heard.wait('panics', 'heartbeatResumed');
     expect(resumed.data).toMatchObject({ stoppedSeq: stopped.seq });
     expect(since('panics')).toEqual([
       'heartbeatStopped',
@@ -61,21 +61,21 @@ describe('a guest that stops', () => {
 
   test('by NMI, as the demo does it, is told as panicked', async () => {
     const vm = await service.live('nmi');
-    await (await vm.injectNmi()).waitForCompletion(60_000);
-    const stopped = await service.heard.wait('nmi', 'heartbeatStopped', 60_000);
+    await (await vm.injectNmi()).waitForCompletion(patienceMs);
+    const stopped = await service.heard.wait('nmi', 'heartbeatStopped');
     expect(stopped.data).toMatchObject({ verdict: 'panicked' });
   });
 
   test('because QEMU was killed is told as exited with the signal, then as turned off', async () => {
     const vm = await service.live('killed');
     process.kill(await service.pidOf(vm), 'SIGKILL');
-    const stopped = await service.heard.wait('killed', 'heartbeatStopped', 60_000);
+    const stopped = await service.heard.wait('killed', 'heartbeatStopped');
     expect(stopped.data).toMatchObject({
       verdict: 'exited',
       cause: 'processExit',
       evidence: { exit: { signal: 'SIGKILL' } },
     });
-    await service.heard.wait('killed', 'stateChanged', 60_000, 5);
+    await service.heard.wait('killed', 'stateChanged', 5);
     expect(since('killed')).toEqual(['heartbeatStopped', 'stateChanged', 'stateChanged', 'stateChanged']);
     expect(states('killed')).toEqual(['turningOff', 'deleteMachine', 'turnedOff']);
     expect((await vm.refresh()).state).toBe('turnedOff');
@@ -85,14 +85,14 @@ describe('a guest that stops', () => {
     const vm = await service.live('hangs');
     await quiet(vm, 3_000);
     await service.tell(vm, 'hang');
-    const stopped = await service.heard.wait('hangs', 'heartbeatStopped', 60_000);
+    const stopped = await service.heard.wait('hangs', 'heartbeatStopped');
     expect(stopped.data).toMatchObject({
       verdict: 'hung',
       cause: 'silence',
       evidence: { intervalMs: 1_000 },
     });
-    await (await vm.reset()).waitForCompletion(60_000);
-    await service.heard.wait('hangs', 'heartbeatResumed', 120_000);
+    await (await vm.reset()).waitForCompletion(patienceMs);
+    await service.heard.wait('hangs', 'heartbeatResumed');
     expect(since('hangs').filter((type) => type.startsWith('heartbeat'))).toEqual([
       'heartbeatStopped',
       'heartbeatResumed',
@@ -102,7 +102,7 @@ describe('a guest that stops', () => {
   test('by a livelock is told as spinning once its patience is over', async () => {
     const vm = await service.live('spins', { heartbeat: { patience: { spinningMs: 4_000 } } });
     await service.tell(vm, 'spin');
-    const stopped = await service.heard.wait('spins', 'heartbeatStopped', 60_000);
+    const stopped = await service.heard.wait('spins', 'heartbeatStopped');
     expect(stopped.data).toMatchObject({ verdict: 'spinning', cause: 'silence' });
     const { evidence } = stopped.data as unknown as { evidence: { silenceMs: number } };
     expect(evidence.silenceMs).toBeGreaterThanOrEqual(4_000);
@@ -113,15 +113,15 @@ describe('a guest that does not stop', () => {
   test('but powers itself off in order is told as turned off by its guest', async () => {
     const vm = await service.live('poweroff');
     await service.tell(vm, 'poweroff');
-    await service.heard.wait('poweroff', 'turnedOffByGuest', 60_000);
-    await service.heard.wait('poweroff', 'stateChanged', 60_000, 5);
+    await service.heard.wait('poweroff', 'turnedOffByGuest');
+    await service.heard.wait('poweroff', 'stateChanged', 5);
     expect(since('poweroff')).toEqual(['turnedOffByGuest', 'stateChanged', 'stateChanged', 'stateChanged']);
     expect(states('poweroff')).toEqual(['turningOff', 'deleteMachine', 'turnedOff']);
   });
 
   test('but is shut down by the agent', async () => {
     const vm = await service.live('agent');
-    await (await vm.guestOS.shutdown()).waitForCompletion(90_000);
+    await (await vm.guestOS.shutdown()).waitForCompletion(patienceMs);
     expect((await vm.refresh()).state).toBe('turnedOff');
     expect(since('agent').filter((type) => type.startsWith('heartbeat'))).toEqual([]);
   });
@@ -129,14 +129,14 @@ describe('a guest that does not stop', () => {
   test('but reboots from inside is told as reset and started', async () => {
     const vm = await service.live('reboots');
     await service.tell(vm, 'reboot');
-    await service.heard.wait('reboots', 'heartbeatStarted', 120_000, 2);
+    await service.heard.wait('reboots', 'heartbeatStarted', 2);
     expect(since('reboots')).toEqual(['guestReset', 'heartbeatStarted']);
   });
 
   test('but is reset', async () => {
     const vm = await service.live('reset');
-    await (await vm.reset()).waitForCompletion(60_000);
-    await service.heard.wait('reset', 'heartbeatStarted', 120_000, 2);
+    await (await vm.reset()).waitForCompletion(patienceMs);
+    await service.heard.wait('reset', 'heartbeatStarted', 2);
     expect(since('reset').filter((type) => type !== 'stateChanged')).toEqual([
       'guestReset',
       'heartbeatStarted',
@@ -146,9 +146,9 @@ describe('a guest that does not stop', () => {
 
   test('but is paused for 8 s', async () => {
     const vm = await service.live('paused');
-    await (await vm.pause()).waitForCompletion(60_000);
+    await (await vm.pause()).waitForCompletion(patienceMs);
     await quiet(vm, 8_000);
-    await (await vm.resume()).waitForCompletion(60_000);
+    await (await vm.resume()).waitForCompletion(patienceMs);
     await quiet(vm, 4_000);
     expect(since('paused')).toEqual(['stateChanged', 'stateChanged']);
     expect(states('paused')).toEqual(['paused', 'running']);
@@ -157,10 +157,10 @@ describe('a guest that does not stop', () => {
 
   test('but is saved and restored', async () => {
     const vm = await service.live('saved');
-    await (await vm.save()).waitForCompletion(60_000);
+    await (await vm.save()).waitForCompletion(patienceMs);
     expect((await vm.refresh()).state).toBe('saved');
     expect(states('saved')).toEqual(['saving', 'turningOff', 'deleteMachine', 'turnedOff']);
-    await (await vm.startup()).waitForCompletion(60_000);
+    await (await vm.startup()).waitForCompletion(patienceMs);
     await quiet(vm, 4_000);
     expect(states('saved').slice(4)).toEqual(['turningOn', 'restoring', 'running']);
     expect(since('saved').filter((type) => type !== 'stateChanged')).toEqual([]);
@@ -169,7 +169,7 @@ describe('a guest that does not stop', () => {
 
   test('but is turned off', async () => {
     const vm = await service.live('off');
-    await (await vm.turnOff()).waitForCompletion(60_000);
+    await (await vm.turnOff()).waitForCompletion(patienceMs);
     expect(since('off')).toEqual(['stateChanged', 'stateChanged', 'stateChanged']);
     expect(states('off')).toEqual(['turningOff', 'deleteMachine', 'turnedOff']);
   });

@@ -91,7 +91,7 @@ describe.skipIf(!hasSystemd)('systemd-analyze', () => {
     const { status, stdout, stderr } = spawnSync(
       'systemd-analyze',
       ['verify', '--man=no', join(directory, name)],
-      { env, encoding: 'utf8', timeout: 60_000 },
+      { env, encoding: 'utf8', timeout: 240_000 },
     );
     // Of other units of this host it may complain as well.
     const about = `${stdout}${stderr}`

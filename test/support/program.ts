@@ -28,8 +28,8 @@ export class Program {
   async says(text: string, timeoutMs = 60_000): Promise<void> {
     await eventually(
       () => this.output.includes(text),
-      timeoutMs,
       () => `"${text}" in what it wrote:\n${this.output}`,
+      timeoutMs,
     );
   }
 

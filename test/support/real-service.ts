@@ -35,11 +35,14 @@ function guestImage(): { kernel: string; initrd: string; cmdline: string; memory
   };
 }
 
+/** What takes longer has failed. On half a processor that others use, too, a guest boots in some two minutes. */
+export const patienceMs = 400_000;
+
 /** Waits until `condition` gives something; fails with what `describe` says. */
 export async function eventually<T>(
   condition: () => T | undefined | false | Promise<T | undefined | false>,
-  timeoutMs: number,
   describe: () => string,
+  timeoutMs: number = patienceMs,
 ): Promise<T> {
   const endMs = performance.now() + timeoutMs;
   for (;;) {
@@ -65,11 +68,11 @@ export class Heard {
   }
 
   /** The first event that matches, of those heard or still to come. */
-  wait(vm: string | undefined, type: string, timeoutMs: number, nth = 1): Promise<VmEvent> {
+  wait(vm: string | undefined, type: string, nth = 1, timeoutMs: number = patienceMs): Promise<VmEvent> {
     return eventually(
       () => this.of(vm).filter((event) => eventTypeOf(event) === type)[nth - 1],
-      timeoutMs,
       () => `${type} number ${nth} of ${vm ?? 'the server'}; heard ${JSON.stringify(this.types(vm))}`,
+      timeoutMs,
     );
   }
 
@@ -133,7 +136,6 @@ export class RealService {
     child.stderr.on('data', keep);
     await eventually(
       () => this.isReady(child),
-      60_000,
       () => `the service to be ready:\n${this.output}`,
     );
   }
@@ -187,8 +189,8 @@ export class RealService {
   /** A machine that runs and ticks. */
   async live(name: string, change: Partial<VmConfiguration> = {}, parameters = ''): Promise<VirtualMachine> {
     const vm = await this.create(name, change, parameters);
-    await (await vm.startup()).waitForCompletion(60_000);
-    await this.heard.wait(name, 'heartbeatStarted', 120_000);
+    await (await vm.startup()).waitForCompletion(patienceMs);
+    await this.heard.wait(name, 'heartbeatStarted');
     return vm;
   }
 
@@ -205,7 +207,6 @@ export class RealService {
     socket.write(`\n${command}\n`);
     await eventually(
       () => text.includes(`ok ${command.split(' ', 1)[0]}`),
-      60_000,
       () => `the guest to answer ${command}: ${text}`,
     );
     socket.destroy();
@@ -221,8 +222,8 @@ export class RealService {
   async clear(): Promise<void> {
     for (const vm of await this.server.virtualMachines()) {
       const info = await vm.refresh();
-      if (info.operations.includes('turnOff')) await (await vm.turnOff()).waitForCompletion(60_000);
-      if (info.state === 'saved') await (await vm.discardSavedState()).waitForCompletion(60_000);
+      if (info.operations.includes('turnOff')) await (await vm.turnOff()).waitForCompletion(patienceMs);
+      if (info.state === 'saved') await (await vm.discardSavedState()).waitForCompletion(patienceMs);
       await vm.delete();
     }
   }

@@ -2,6 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { StopVerdict } from '@vmpulse/wire';
 import type { CountedFrom, FaultKind } from './kind.ts';
+import { watchdogS } from './profile.ts';
 import { type Subject, wallMs } from './subject.ts';
 
 /**
@@ -116,10 +117,10 @@ const facts: readonly FaultKind[] = [
   },
   {
     name: 'watchdog-pause',
-    what: 'guest stops feeding its watchdog, which fires 4 s later and pauses it',
+    what: `guest stops feeding its watchdog, which fires ${watchdogS} s later and pauses it`,
     profile: 'watchdogPause',
     strain: 'none',
-    ...stop('watchdog', 'fault', 4_000 + eventMs),
+    ...stop('watchdog', 'fault', watchdogS * 1_000 + eventMs),
     inject: console('stop-watchdog'),
   },
   {
@@ -127,7 +128,7 @@ const facts: readonly FaultKind[] = [
     what: 'the same, and QEMU only tells it',
     profile: 'watchdogNone',
     strain: 'none',
-    ...stop('watchdog', 'fault', 4_000 + eventMs),
+    ...stop('watchdog', 'fault', watchdogS * 1_000 + eventMs),
     inject: console('stop-watchdog'),
   },
 ];

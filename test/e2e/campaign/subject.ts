@@ -3,12 +3,10 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { eventTypeOf, type EventType, type VirtualMachine, type VmEvent } from '@vmpulse/client';
-import { eventually, type RealService } from '../../support/real-service.ts';
+import { eventually, patienceMs, type RealService } from '../../support/real-service.ts';
 import { runQmp } from './qmp.ts';
 
-/** Longer than anything the campaign waits for takes; what takes longer has failed. */
-const patienceMs = 90_000;
-const consoleTimeoutMs = 20_000;
+const consoleTimeoutMs = 120_000;
 
 /** An event with when it came to the client's sink, wall time in ms. */
 export interface Arrival {
@@ -49,7 +47,8 @@ export class Subject {
     return this.#arrivals.filter(({ event, wallMs: at }) => event.subject === this.vm.name && at >= atMs);
   }
 
-  private types(): string {
+  /** All that was told of it, in words. */
+  types(): string {
     return this.since(0)
       .map(({ event }) => eventTypeOf(event))
       .join(', ');
@@ -59,8 +58,8 @@ export class Subject {
   heard(type: EventType, atMs: number, timeoutMs: number = patienceMs, nth = 1): Promise<Arrival> {
     return eventually(
       () => this.since(atMs).filter(({ event }) => eventTypeOf(event) === type)[nth - 1],
-      timeoutMs,
       () => `${type} of ${this.vm.name}; heard ${this.types()}`,
+      timeoutMs,
     );
   }
 
@@ -78,8 +77,8 @@ export class Subject {
       const [word] = command.split(' ');
       await eventually(
         () => text.includes(done ?? `ok ${word}`),
-        consoleTimeoutMs,
         () => `the guest to answer ${command}: ${text}`,
+        consoleTimeoutMs,
       );
       return wallMs();
     } finally {
@@ -101,8 +100,8 @@ export class Subject {
   async ticking(timeoutMs: number = patienceMs): Promise<void> {
     await eventually(
       () => this.vm.guestOS.isHeartbeating().catch(() => false),
-      timeoutMs,
       () => `${this.vm.name} to tick; heard ${this.types()}`,
+      timeoutMs,
     );
   }
 
@@ -120,8 +119,8 @@ export class Subject {
   async state(state: string, timeoutMs: number = patienceMs): Promise<void> {
     await eventually(
       async () => (await this.vm.refresh()).state === state,
-      timeoutMs,
       () => `${this.vm.name} to be ${state}`,
+      timeoutMs,
     );
   }
 }
