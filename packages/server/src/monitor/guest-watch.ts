@@ -51,7 +51,7 @@ export class GuestWatch implements Watch {
     guest.awaitedBefore = false;
     const adopted = how === 'adopted' || how === 'adoptedSilent';
     guest.portOpened = how === 'adopted';
-    if (adopted && guest.armed) guest.pace.recall();
+    if (guest.armed && (adopted || guest.pace.inherited)) guest.pace.recall();
     if (!adopted || this.beganAnew) guest.retelling = 'all';
     if (how === 'adoptedSilent') {
       // It ticked when it was last seen. Whoever closed the port: staying closed is no sign of death.

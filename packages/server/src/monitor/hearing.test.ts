@@ -303,8 +303,20 @@ describe('what is remembered over a restart of the service', () => {
     const after = guest({ memory: before.watch.memory() });
     await after.boot('restored');
     after.process.setLoad(idle);
-    await after.pass(3_000);
+    await after.pass(12_000);
     expect(after.told).toEqual(['heartbeatStopped']);
+  });
+
+  test('of a saved machine is not how fast it ticks: its ticker may have begun anew when nobody listened', async () => {
+    const it = guest({ memory: { ...blankMemory, armed: true, intervalMs: 100 } });
+    await it.boot('restored');
+    it.process.setLoad(idle);
+    for (let seq = 1; seq <= 10; seq += 1) {
+      await it.pass(1_000);
+      it.watch.listener.onTick(seq, 50_000 + seq * 1_000);
+    }
+    expect(it.told).toEqual([]);
+    expect(it.watch.info().intervalMs).toBe(1_000);
   });
 
   test('of a guest found again is not judged before its port is connected', async () => {

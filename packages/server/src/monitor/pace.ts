@@ -14,6 +14,7 @@ const minUnheardMs = 10_000;
 export class Pace {
   /** Interval said or measured, ms; null when neither. */
   private knownMs: number | null;
+  private heard = false;
   /** An earlier service heard it and did not get to know its pace. */
   private lost = false;
   /** An earlier service knew it; the ticker may have begun anew at another while nobody heard its hello. */
@@ -40,6 +41,11 @@ export class Pace {
   /** Ticks tell something of the pace. */
   get listening(): boolean {
     return this.measuring || this.unconfirmed;
+  }
+
+  /** What is known of it, if anything, is what an earlier service heard. */
+  get inherited(): boolean {
+    return !this.heard;
   }
 
   /** Nothing is known of a machine that boots anew. */
@@ -95,6 +101,7 @@ export class Pace {
   }
 
   private settle(): void {
+    this.heard = true;
     this.measured = null;
     this.lost = false;
     this.unconfirmed = false;
