@@ -91,3 +91,10 @@ it('armed again while its heartbeat is awaited it still has that time', () => {
   const again = rearmed({ ...settling, gaveUp }, settling.incident);
   expect(again).toMatchObject({ gaveUp: null, incident: { last: null, taken: ['evidence'] } });
 });
+
+it('armed again while a step is under way it counts that attempt', () => {
+  const record = recordOf({ step: 'reset' });
+  const attempt = { atMs: 3, step: 'reset', stoppedSeq: 10, dryRun: false, counts: true } as const;
+  const attempts = [{ ...attempt, outcome: 'done' } as const, { ...attempt, outcome: 'begun' } as const];
+  expect(rearmed({ ...record, attempts }, record.incident).attempts).toEqual(attempts.slice(1));
+});

@@ -211,11 +211,15 @@ export function afresh(incident: Incident): Incident {
   return { ...incident, taken: taken.filter((step) => !disturbs(step)), told: [], last: under };
 }
 
-/** As if nothing had been tried: an operator said so. What was not given up still has its time to come back. */
+/**
+ * As if nothing had been tried but a step under way: an operator said so. What was not given up still has its time to
+ * come back.
+ */
 export function rearmed(record: RecoveryRecord, incident: Incident | null): RecoveryRecord {
   const fresh = incident && afresh(incident);
   const kept = fresh && record.gaveUp === null ? { ...fresh, last: incident.last } : fresh;
-  return { ...record, gaveUp: null, attempts: [], incident: kept };
+  const attempts = record.attempts.slice(-1).filter(({ outcome }) => outcome === 'begun');
+  return { ...record, gaveUp: null, attempts, incident: kept };
 }
 
 /** A turning off came to nothing, of a machine whose heartbeat had come by then: the stop is over. */
@@ -253,6 +257,12 @@ function wasTried({ acted, last }: Incident, { undecided = false }: FoldTimes): 
 /** It is off, or about to be, by recovery's own doing. */
 function isTurnedOff({ last }: Incident, { undecided = false }: FoldTimes): boolean {
   return last?.step === 'turnOff' && last.outcome !== 'failed' && last.seen.length > 0 && !undecided;
+}
+
+/** The newest, where it is under way, at another time. */
+export function attemptedAt(attempts: readonly AttemptRecord[], atMs: number): readonly AttemptRecord[] {
+  const newest = attempts.at(-1);
+  return newest?.outcome === 'begun' ? [...attempts.slice(0, -1), { ...newest, atMs }] : attempts;
 }
 
 /** Without one that was told as begun, and cancelled before it was carried out. */

@@ -11,6 +11,7 @@ import {
   type Incident,
   type RecoveryRecord,
   type StepRecord,
+  attemptedAt,
   endAttempt,
   overIfHeard,
   untaken,
@@ -215,7 +216,10 @@ export class StepRunner {
     this.#undecided.delete(vmId);
     const record = this.#book.records.get(vmId);
     if (record?.incident?.stoppedSeq !== stoppedSeq) return;
-    this.#book.set({ ...record, incident: { ...record.incident, acted: true } });
+    const { incident } = record;
+    // The log may have kept it waiting, and its window counts from what was done.
+    const attempts = attemptedAt(record.attempts, this.#book.nowMs());
+    this.#book.set({ ...record, attempts, incident: { ...incident, acted: true } });
   }
 
   async #failed(

@@ -81,6 +81,22 @@ describe('what an earlier service knew', () => {
 });
 
 describe('a step whose intent is not on disk', () => {
+  it('counts as an attempt from when it was done, however long the disk took', async () => {
+    const bounds = { attempts: 1, windowMs: 60_000, minRunningMs: 60_000 };
+    const id = await served.running({ action: 'reset', ...bounds });
+    await served.stopped(id);
+    const go = served.stallWrites();
+    await served.clock.advanceAsync(100_000);
+    go();
+    await served.settleAll();
+    expect(served.resets(id)).toBe(1);
+    await served.resumed(id);
+    await served.clock.advanceAsync(30_000);
+    await served.stopped(id);
+    await served.clock.advanceAsync(10_000);
+    expect([(await served.told()).at(-1), served.resets(id)]).toEqual(['GaveUp attempts', 1]);
+  });
+
   it('is not done while the disk is full, and is done and told later', async () => {
     const id = await served.running({ action: 'reset', minRunningMs: 60_000 });
     await served.stopped(id);
