@@ -6,6 +6,9 @@ import type { SimGuest } from './guest.ts';
 import type { ServiceLoop } from './loop.ts';
 import type { World } from './world.ts';
 
+/** So often a channel tries to get in sync with an agent that does not answer yet, ms. */
+const resyncMs = 1_000;
+
 function notHere(): VmError {
   return new VmError('VM_E_ADDITIONS_FEATURE_NOT_AVAIL', 'The simulated agent cannot do that.');
 }
@@ -98,11 +101,19 @@ export class SimAgent implements GuestAgentPort {
     const { loop, world, guest } = this;
     loop.dirty = true;
     return new Promise((resolve, reject) => {
-      const timer = loop.setTimer(() => late(resolve, reject), timeoutMs);
-      world.after(world.random.between(0.3, 6), () => {
+      let isOver = false;
+      const timer = loop.setTimer(() => {
+        isOver = true;
+        late(resolve, reject);
+      }, timeoutMs);
+      const attempt = (): void => {
         // What is asked of a guest that stands still lies in its port, and is answered once it runs again.
         guest.whenRunning(guest.boots, () => {
-          if (this.closed || loop.killed || !guest.agentUp) return;
+          if (this.closed || loop.killed || isOver) return;
+          if (!guest.agentUp) {
+            world.after(resyncMs, attempt);
+            return;
+          }
           const value = answer();
           loop.input(guest.agentChannel, () => {
             loop.dirty = true;
@@ -110,7 +121,8 @@ export class SimAgent implements GuestAgentPort {
             resolve(value);
           });
         });
-      });
+      };
+      world.after(world.random.between(0.3, 6), attempt);
     });
   }
 }

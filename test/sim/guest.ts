@@ -61,7 +61,7 @@ export class SimGuest {
   engaged = false;
   trace: ((text: string) => void) | null = null;
   private readonly world: World;
-  private readonly halts = new Set<Halt>();
+  readonly halts: Set<Halt> = new Set();
   private loop: ServiceLoop | null = null;
   private listener: TickListener | null = null;
   private seq = 0;

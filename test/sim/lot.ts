@@ -40,7 +40,10 @@ export function die(guest: SimGuest): void {
 
 /** What hung goes on by itself; what panicked does not. */
 export function wake(guest: SimGuest): void {
-  if (guest.process?.serial.includes('panic') !== true) guest.unhalt('hung');
+  if (!guest.halts.has('hung') || guest.process?.serial.includes('panic') === true) return;
+  guest.idle();
+  guest.agentUp = guest.kind.agent;
+  guest.unhalt('hung');
 }
 
 /** An NMI. */

@@ -191,6 +191,8 @@ function suspendHost({ host, oracle, random }: ServiceStage): void {
   host.world.stepWall(ms);
   host.world.sleptMs += ms;
   host.recoveries.steppedWall();
+  // The service gives every guest a moment to get going, as after a stall of its own.
+  if (oracle.away === 0) oracle.back();
 }
 
 function stepWall({ host, oracle, random }: ServiceStage): void {
