@@ -158,6 +158,8 @@ export class Recovery implements RecoveryService {
   #take(event: VmEvent): void {
     const { vm } = event.data;
     if (vm === undefined) return;
+    // Whoever waits for it goes on after this turn.
+    this.#steps.readTo(vm.id, event.seq);
     const record = this.#book.records.get(vm.id);
     const isKnown = record !== undefined && event.seq <= record.seq;
     if (isEvent(event, 'vmDeleted')) {
@@ -188,7 +190,6 @@ export class Recovery implements RecoveryService {
     if (succeeded !== null) this.#tellSuccess(after, succeeded);
     else if (before.incident !== after.incident && after.incident === null) this.#keep(vm.id);
     else if (before.gaveUp !== after.gaveUp) this.#keep(vm.id);
-    this.#steps.readTo(vm.id, event.seq);
     if (after.incident !== null) this.#turns.take(vm.id);
     else this.#turns.cancel(vm.id);
   }

@@ -146,3 +146,20 @@ it('says when it goes on by the clock that people read, also after that was set'
   const { nextAt } = served.recovery.info(id);
   expect(Date.parse(nextAt ?? '')).toBeGreaterThan(served.clock.wallMs());
 });
+
+it('turned off by recovery it is started, however late recovery reads of that in the log', async () => {
+  const { log, clock } = served;
+  const late: EventLog = {
+    ...log,
+    onCommit: (listener) => log.onCommit((events) => void clock.sleep(50).then(() => listener(events))),
+  };
+  await served.serve({ log: late });
+  await served.see();
+  const id = await served.running({ action: 'restart' });
+  await served.stopped(id);
+  await served.clock.advanceAsync(1_000);
+  expect([await served.told(), served.state(id)]).toEqual([
+    ['Planned', 'turnOff begun', 'turnOff done', 'start begun', 'start done'],
+    'running',
+  ]);
+});

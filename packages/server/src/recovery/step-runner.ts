@@ -318,6 +318,9 @@ export class StepRunner {
     how: Pick<RecoveryEventData['recoveryStep'], 'phase' | 'reason' | 'error'>,
   ): Promise<void> {
     const rehearsal = dryRun ? { dryRun: true as const } : {};
-    await this.#book.tell(after, 'recoveryStep', { stoppedSeq, step, attempt, ...how, ...rehearsal });
+    const data = { stoppedSeq, step, attempt, ...how, ...rehearsal };
+    const { seq } = await this.#book.tell(after, 'recoveryStep', data);
+    // What the machine did in it is read before: once the next step began it would be taken for someone else's doing.
+    await this.#readBack(after.vm.id, seq);
   }
 }
