@@ -2,6 +2,8 @@ import type { EventType, VmEvent } from '@vmpulse/wire';
 import { expect, it } from 'vitest';
 import {
   type FoldTimes,
+  type Folded,
+  type Incident,
   type RecoveryRecord,
   type StepRecord,
   emptyRecord,
@@ -42,14 +44,15 @@ function recordOf(last: Partial<StepRecord>): RecoveryRecord {
   return { ...emptyRecord(vm), seq: 12, incident };
 }
 
-function after(
-  record: RecoveryRecord,
-  type: EventType,
-  data = {},
-  times: Partial<FoldTimes> = {},
-): RecoveryRecord {
+type Told = [record: RecoveryRecord, type: EventType, data?: object, times?: Partial<FoldTimes>];
+
+function folding(...[record, type, data = {}, times = {}]: Told): Folded {
   const event = { seq: 13, type: `io.vmpulse.${type}`, data: { vm, ...data } } as unknown as VmEvent;
-  return fold(record, event, { atMs: 5, runningSinceMs: null, ...times }).record;
+  return fold(record, event, { atMs: 5, runningSinceMs: null, ...times });
+}
+
+function after(...told: Told): RecoveryRecord {
+  return folding(...told).record;
 }
 
 it('the last heartbeat of a machine that is being turned off ends nothing: it must still be started', () => {
@@ -97,4 +100,24 @@ it('armed again while a step is under way it counts that attempt', () => {
   const attempt = { atMs: 3, step: 'reset', stoppedSeq: 10, dryRun: false, counts: true } as const;
   const attempts = [{ ...attempt, outcome: 'done' } as const, { ...attempt, outcome: 'begun' } as const];
   expect(rearmed({ ...record, attempts }, record.incident).attempts).toEqual(attempts.slice(1));
+});
+
+it('what came back while the next step waited came back by the one before', () => {
+  const waiting = recordOf({ step: 'turnOff' });
+  const incident = waiting.incident as Incident;
+  const previous: StepRecord = {
+    ...(incident.last as StepRecord),
+    step: 'start',
+    outcome: 'done',
+    endedMs: 2,
+  };
+  const attempt = { atMs: 3, stoppedSeq: 10, dryRun: false, counts: true };
+  const attempts = [
+    { ...attempt, step: 'start', outcome: 'done' } as const,
+    { ...attempt, step: 'turnOff', outcome: 'begun' } as const,
+  ];
+  const record = { ...waiting, attempts, incident: { ...incident, acted: true, previous } };
+  const folded = folding(record, 'heartbeatResumed', {}, { undecided: true });
+  expect(folded.succeeded?.last?.step).toBe('start');
+  expect(folded.record.attempts).toEqual([{ ...attempts[0], outcome: 'succeeded' }]);
 });

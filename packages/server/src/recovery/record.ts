@@ -105,9 +105,11 @@ export function fold(record: RecoveryRecord, event: VmEvent, times: FoldTimes): 
     // It must still be started.
     if (isTurnedOff(incident, times))
       return same({ incident: { ...incident, heard: incident.last?.outcome === 'begun' } });
-    const succeeded = wasTried(incident, times) ? incident : null;
+    // A step that can still be called off is, and has no part in it.
+    const before = times.undecided === true ? untaken(record) : record;
+    const succeeded = wasTried(incident, times) ? before.incident : null;
     const attempts =
-      succeeded === null ? withoutBegun(record.attempts) : endAttempt(record.attempts, 'succeeded');
+      succeeded === null ? withoutBegun(record.attempts) : endAttempt(before.attempts, 'succeeded');
     return { record: { ...next, incident: null, attempts }, succeeded };
   }
   if (type === 'turnedOffByGuest' || type === 'migratedAway') return same({ incident: null });
