@@ -243,9 +243,9 @@ for (const shell of shells) {
       const first = port.ticks()[0]?.uptimeMs ?? 0;
       const sinceFirst = (): number[] => port.ticks().map((tick) => tick.uptimeMs - first);
       ticker.kill('SIGSTOP');
-      // Half an interval after one was due.
+      // Two are due meanwhile, the later one half an interval ago.
       const stoppedMs = uptimeMs() - first;
-      const untilMs = Math.floor(stoppedMs / 1000) * 1000 + 1500;
+      const untilMs = Math.floor(stoppedMs / 1000) * 1000 + 2500;
       while (uptimeMs() - first < untilMs) await elapse(10);
       ticker.kill('SIGCONT');
       // The one that was due as it stood still is late, and is not among those.
