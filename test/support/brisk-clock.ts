@@ -1,4 +1,7 @@
-/** The system's clock, faster once it is told to: what waits for seconds by design is seen to do so in less. */
+/**
+ * The system's clock, faster once it is told to: what waits for seconds by design is seen to do so in less. By a factor
+ * below 1 slower: what has seconds by design has minutes.
+ */
 import { SystemClock, type Timer } from '../../packages/server/src/clock.ts';
 
 /** What is to come in time has to come before `hurry`: a busy machine takes its time. */

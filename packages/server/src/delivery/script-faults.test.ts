@@ -18,6 +18,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type VmEvent, isEvent } from '@vmpulse/wire';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { BriskClock } from '../../../../test/support/brisk-clock.ts';
 import { eventually } from '../../../../test/support/eventually.ts';
 import { machineReference, resumedDraft, stoppedDraft } from '../../../../test/support/machines.ts';
 import { MemoryEventLog } from '../../../../test/support/memory-event-log.ts';
@@ -56,6 +57,9 @@ function make(ports: Partial<ScriptPorts>): Scripts {
     ...ports,
   });
 }
+
+/** The end of a service waits 5 s for its scripts: on this clock they have minutes, as a busy machine may need. */
+const patient = (): BriskClock => new BriskClock(1 / 30).hurry();
 
 async function started(ports: Partial<ScriptPorts> = {}): Promise<Scripts> {
   const scripts = make(ports);
@@ -97,7 +101,7 @@ const target = (link: string): Promise<string> => readlink(link).catch(() => '')
 const written = (file: string): boolean => existsSync(file) && readFileSync(file, 'utf8').endsWith('\n');
 
 test('one whose event is the last is run before the service ends, also while it is being stored', async () => {
-  const scripts = await started();
+  const scripts = await started({ clock: patient() });
   await scripts.attach(null, '8', sh('echo ran'));
   const put = log.putDocuments.bind(log);
   let store = (): void => undefined;
@@ -120,7 +124,7 @@ test('one whose event is the last is run before the service ends, also while it 
 });
 
 test('one is run before the service ends, also where that was told to end while it cleared up', async () => {
-  const scripts = make({});
+  const scripts = make({ clock: patient() });
   await scripts.load();
   await scripts.changeSettings({ vsScriptsEnabled: true });
   await scripts.attach(null, '8', sh('echo ran'));
