@@ -24,9 +24,9 @@ export default defineConfig({
           // 170 files of short tests: a process of its own for each would cost a sixth of the whole suite's time.
           isolate: false,
           // Some speak to real sockets, threads and disks; processors that others have must not fail them.
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
-          expect: { poll: { timeout: 30_000 } },
+          testTimeout: 400_000,
+          hookTimeout: 400_000,
+          expect: { poll: { timeout: 120_000 } },
           include: [
             'packages/*/src/**/*.test.ts',
             'test/tidy.test.ts',
@@ -42,7 +42,7 @@ export default defineConfig({
           name: 'sim',
           pool: 'forks',
           include: ['test/sim/**/*.test.ts'],
-          testTimeout: 400_000,
+          testTimeout: 1_200_000,
         },
       },
       {
@@ -54,7 +54,7 @@ export default defineConfig({
           fileParallelism: false,
           testTimeout: 600_000,
           hookTimeout: 600_000,
-          expect: { poll: { timeout: 30_000 } },
+          expect: { poll: { timeout: 120_000 } },
         },
       },
     ],

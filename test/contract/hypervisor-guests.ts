@@ -133,7 +133,7 @@ export function guestContract(name: string, make: () => Promise<HypervisorUnderT
       expect(await under.settle(machine.sample())).toMatchObject({ frozen: false });
       await under.settle(group.freeze());
       await expect
-        .poll(async () => (await under.settle(machine.sample())).frozen, { timeout: 30_000 })
+        .poll(async () => (await under.settle(machine.sample())).frozen, { timeout: 120_000 })
         .toBe(true);
       expect((await under.settle(machine.sample())).processState).toMatch(/^[SD]$/);
       expect(await codeOf(machine.runState())).toBe('VM_E_TIMED_OUT');

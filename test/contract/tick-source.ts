@@ -52,13 +52,13 @@ export class RecordingListener implements TickListener {
   }
 }
 
-/** Waits until `condition` holds; fails after 10 s. */
+/** Waits until `condition` holds; fails after two minutes. */
 export async function until(condition: () => boolean): Promise<void> {
   await vi.waitFor(
     () => {
       if (!condition()) throw new Error(`this never came to hold: ${condition.toString()}`);
     },
-    { timeout: 30_000, interval: 2 },
+    { timeout: 120_000, interval: 2 },
   );
 }
 

@@ -239,7 +239,7 @@ describe('the command line of a real service', () => {
   test('starts a machine, follows its events, and says that it has stopped', async () => {
     const data = ['--data', service.directory];
     await service.create('typed');
-    follower = spawn(process.execPath, [cli, 'events', '--follow', ...data]);
+    follower = spawn(process.execPath, [cli, 'events', '--follow', '--after', '0', ...data]);
     let followed = '';
     follower.stdout?.on('data', (chunk: Buffer) => {
       followed += chunk.toString();

@@ -102,15 +102,23 @@ describe('A save that was cut off by the end of the service', () => {
     await machine.detach();
     const before = await monitorOf(directory);
     await before.execute('stop');
-    // A slow disk: more than a pipe holds is to be written, and nobody takes it for three seconds.
+    // A slow disk: more than a pipe holds is to be written, and nobody takes it before the save is to be cancelled.
     await writeFile(join(directory, 'saved-state.partial'), '');
-    await before.execute('migrate', { uri: 'exec:sleep 3; cat > saved-state.partial; touch written' });
+    const slowDisk = 'until [ -e taken ]; do sleep 0.1; done; cat > saved-state.partial; touch written';
+    await before.execute('migrate', { uri: `exec:${slowDisk}` });
     before.close('the service was killed');
     const adoption = await host.adapter().adopt(vmId, machine.record);
     if (adoption.kind !== 'running') throw new Error('not found');
     expect(adoption.runState).toBe('saving');
     const recorder = new Recorder(adoption.machine);
-    await adoption.machine.resume();
+    const resumed = adoption.machine.resume();
+    const operator = await host.operator(vmId);
+    const status = async (): Promise<unknown> =>
+      asObject(await operator.execute('query-migrate'))?.['status'];
+    await expect.poll(status).not.toBe('active');
+    operator.close('the operator left');
+    await writeFile(join(directory, 'taken'), '');
+    await resumed;
     // The writer takes what is left now; a save that still went on would complete and stop the guest.
     await expect.poll(() => host.has(vmId, 'written'), { timeout: 240_000 }).toBe(true);
     expect(await adoption.machine.runState()).toBe('running');

@@ -52,7 +52,7 @@ async function killQemu(vm: VirtualMachine): Promise<void> {
 
 /** Everything told so far was taken by the agent. */
 async function taken(): Promise<void> {
-  const { seq } = await service.server.info();
+  const seq = await service.caughtUp();
   await eventually(
     () => service.server.subscriptions.get('monitoring-agent').then(({ cursor }) => cursor >= seq),
     () => `everything up to ${seq} to be acknowledged:\n${agents.at(-1)?.output}`,

@@ -37,6 +37,15 @@ async function serve(): Promise<VirtualServer> {
   return connectToDataDirectory(directory);
 }
 
+/** Is there such a process, and is it more than a zombie? */
+function lives(pid = ''): boolean {
+  try {
+    return !/\) Z/u.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  } catch {
+    return false;
+  }
+}
+
 async function ended(server: VirtualServer): Promise<VmEvent<'scriptEnded'>['data']> {
   const signal = AbortSignal.timeout(240_000);
   for await (const event of server.events({ after: 0, types: ['scriptEnded'], signal })) {
@@ -60,9 +69,7 @@ test('a script that a kill -9 of the service cut off is run again, and what was 
   const second = await serve();
   await eventually('its second begin', () => readFileSync(pids, 'utf8').split('\n').length === 3);
   const [left] = (await readFile(pids, 'utf8')).split('\n');
-  expect(existsSync(`/proc/${left}`) && !/\) Z/u.test(readFileSync(`/proc/${left}/stat`, 'utf8'))).toBe(
-    false,
-  );
+  await eventually('the end of what was left', () => !lives(left));
   await writeFile(gate, '');
   expect(await ended(second)).toMatchObject({
     trigger: 'vmCreated',

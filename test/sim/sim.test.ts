@@ -36,18 +36,14 @@ const hardTimes: readonly { readonly service: Trial['service'] }[] = [
   { service: ['kill', 'wall', 'sleep'] },
 ];
 
-test.each(hardTimes)(
-  'recovery breaks no promise under $service',
-  { timeout: 400_000 },
-  async ({ service }) => {
-    const trial = { kinds: null, service, meddleShare: 0.1 };
-    const results = [await runSeed(1, { trial }), await runSeed(2, { trial })];
-    expect(results.flatMap(failuresOf)).toEqual([]);
-    const successes = results.reduce((sum, { recovery }) => sum + recovery.successes, 0);
-    expect(successes).toBeGreaterThan(10);
-  },
-);
+test.each(hardTimes)('recovery breaks no promise under $service', async ({ service }) => {
+  const trial = { kinds: null, service, meddleShare: 0.1 };
+  const results = [await runSeed(1, { trial }), await runSeed(2, { trial })];
+  expect(results.flatMap(failuresOf)).toEqual([]);
+  const successes = results.reduce((sum, { recovery }) => sum + recovery.successes, 0);
+  expect(successes).toBeGreaterThan(10);
+});
 
-test.each(seeds)('seed %i breaks no promise', { timeout: 400_000 }, async (seed) => {
+test.each(seeds)('seed %i breaks no promise', async (seed) => {
   expect(failuresOf(await runSeed(seed))).toEqual([]);
 });

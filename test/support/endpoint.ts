@@ -41,6 +41,8 @@ export class Endpoint {
     this.#scheme = tls === undefined ? 'http' : 'https';
     const listener: RequestListener = (request, response) => void this.#serve(request, response);
     this.#server = tls === undefined ? createServer(listener) : createTlsServer(tls, listener);
+    // A kept connection is closed by what a test does, never because a busy machine let it lie idle for seconds.
+    this.#server.keepAliveTimeout = 0;
     this.#server.on('connection', (socket: Socket) => {
       this.connections += 1;
       this.open += 1;

@@ -1,7 +1,7 @@
 /** A program as a process of its own, and what it writes. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { eventually } from './real-service.ts';
+import { eventually, patienceMs } from './real-service.ts';
 
 /** One that was started. Its output is both streams together. */
 export class Program {
@@ -25,7 +25,7 @@ export class Program {
   }
 
   /** Resolves once it has written this. */
-  async says(text: string, timeoutMs = 60_000): Promise<void> {
+  async says(text: string, timeoutMs: number = patienceMs): Promise<void> {
     await eventually(
       () => this.output.includes(text),
       () => `"${text}" in what it wrote:\n${this.output}`,
@@ -34,7 +34,7 @@ export class Program {
   }
 
   /** Its exit status, or the signal that ended it. One that does not end in time is killed, and that is an error. */
-  async ended(timeoutMs = 60_000): Promise<number | NodeJS.Signals | null> {
+  async ended(timeoutMs: number = patienceMs): Promise<number | NodeJS.Signals | null> {
     const late = setTimeout(() => this.#child.kill('SIGKILL'), timeoutMs);
     try {
       await this.#closed;

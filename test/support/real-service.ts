@@ -218,6 +218,16 @@ export class RealService {
     return pid;
   }
 
+  /** Waits until all told so far is heard: an answer may overtake the events of what it says. Its last seq. */
+  async caughtUp(): Promise<number> {
+    const { seq } = await this.server.info();
+    await eventually(
+      () => (this.heard.events.at(-1)?.seq ?? 0) >= seq,
+      () => `event ${seq} to be heard; heard ${JSON.stringify(this.heard.types())}`,
+    );
+    return seq;
+  }
+
   /** Turns off and deletes every machine, so that the next test finds none. */
   async clear(): Promise<void> {
     for (const vm of await this.server.virtualMachines()) {

@@ -24,6 +24,30 @@ export interface SimulatedClockOptions {
 const before = (a: Entry, b: Entry): boolean =>
   a.dueMs < b.dueMs || (a.dueMs === b.dueMs && a.order < b.order);
 
+function turn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+}
+
+/** What waits for a file longer than that, in ms, waits for somebody and not for a busy machine. */
+const filePatienceMs = 20_000;
+
+/**
+ * Files are really read and written, by threads that a busy machine keeps waiting while this one takes its turns:
+ * no simulated time passes until all of it is done.
+ */
+async function filesToBeDone(): Promise<void> {
+  const isBusy = (): boolean =>
+    process.getActiveResourcesInfo().some((resource) => /^(?:FSReq|CloseReq)/u.test(resource));
+  for (let turns = 0; turns < 100 && isBusy(); turns += 1) await turn();
+  for (let waitedMs = 0; waitedMs < filePatienceMs && isBusy(); waitedMs += 1) {
+    await new Promise((resolve) => {
+      setTimeout(resolve, 1);
+    });
+  }
+}
+
 /** A Clock whose time is the test's. */
 export class SimulatedClock implements Clock {
   #nowMs: number;
@@ -100,12 +124,11 @@ export class SimulatedClock implements Clock {
     await this.settle();
   }
 
-  /** Lets promises and ready I/O run, no time passing. */
+  /** Lets promises and ready I/O run, and files be read and written to the end, no time passing. */
   async settle(): Promise<void> {
     if (this.#autoPoll) this.poll();
-    await new Promise<void>((resolve) => {
-      setImmediate(resolve);
-    });
+    await turn();
+    await filesToBeDone();
     if (this.#autoPoll) this.poll();
   }
 

@@ -92,15 +92,24 @@ describe('a lost connection', () => {
   });
 
   it('keeps a stream open on which comments come', async () => {
-    const server = await connect({ streamIdleTimeoutMs: 150 });
-    const codes: (string | undefined)[] = [];
-    await server.advise({}, { onConnectionChange: (error) => void codes.push(error?.code) }).ready;
-    await scripted.streaming();
-    for (let i = 0; i < 10; i += 1) {
-      for (const stream of scripted.streams) stream.write(': still here\n\n');
-      await new Promise((resolve) => {
-        setTimeout(resolve, 30);
-      });
+    const idleMs = 150;
+    let codes: (string | undefined)[] = [];
+    // Where this process itself stood still so long, the stream is rightly taken for dead: once more then.
+    for (let tries = 0, longestMs = idleMs; tries < 50 && longestMs >= idleMs; tries += 1) {
+      const server = await connect({ streamIdleTimeoutMs: idleMs });
+      const seen: (string | undefined)[] = [];
+      await server.advise({}, { onConnectionChange: (error) => void seen.push(error?.code) }).ready;
+      await scripted.streaming();
+      [codes, longestMs] = [seen, 0];
+      for (let i = 0, atMs = performance.now(); i < 10; i += 1) {
+        for (const stream of scripted.streams) stream.write(': still here\n\n');
+        await new Promise((resolve) => {
+          setTimeout(resolve, 30);
+        });
+        longestMs = Math.max(longestMs, performance.now() - atMs);
+        atMs = performance.now();
+      }
+      await server.close();
     }
     expect(codes).toEqual([undefined]);
   });

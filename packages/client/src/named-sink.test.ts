@@ -14,7 +14,7 @@ const connect = (): Promise<VirtualServer> =>
 
 beforeEach(async () => {
   log = new MemoryEventLog();
-  http = await startHttp({ log, clock: new BriskClock() });
+  http = await startHttp({ log, clock: new BriskClock(5).hurry() });
   server = await connect();
 });
 
@@ -53,7 +53,7 @@ function advise(
 }
 
 const eventually = (check: () => void | Promise<void>): Promise<void> =>
-  vi.waitFor(check, { timeout: 30_000, interval: 5 });
+  vi.waitFor(check, { timeout: 120_000, interval: 5 });
 const cursor = async (): Promise<number> => (await server.subscriptions.get('pager')).cursor;
 const cursorIs = (seq: number): Promise<void> => eventually(async () => expect(await cursor()).toBe(seq));
 
@@ -78,7 +78,7 @@ describe('a sink under a name', () => {
     await tell(2);
     await http.server.close();
     await http.subscriptions.close();
-    http = await startHttp({ log, clock: new BriskClock(), listen: { port: http.port } });
+    http = await startHttp({ log, clock: new BriskClock(5).hurry(), listen: { port: http.port } });
     const second = advise();
     await cursorIs(4);
     expect([first.seqs, second.seqs]).toEqual([
@@ -96,7 +96,7 @@ describe('a sink under a name', () => {
     await http.server.close();
     await http.subscriptions.close();
     await tell();
-    http = await startHttp({ log, clock: new BriskClock(), listen: { port } });
+    http = await startHttp({ log, clock: new BriskClock(5).hurry(), listen: { port } });
     await cursorIs(2);
     expect(seqs).toEqual([1, 2]);
   });
@@ -170,10 +170,13 @@ describe('a sink under a name', () => {
       end = resolve;
     });
     const other = await connect();
-    const first = advise((seq) => (seq === 2 ? hanging : undefined), { ackTimeoutMs: 1_000 });
+    const first = advise((seq) => (seq === 2 ? hanging : undefined), { ackTimeoutMs: 10_000 });
     await first.connection.ready;
     await eventually(async () =>
-      expect(await server.subscriptions.get('pager')).toMatchObject({ ackTimeoutMs: 1_000, state: 'served' }),
+      expect(await server.subscriptions.get('pager')).toMatchObject({
+        ackTimeoutMs: 10_000,
+        state: 'served',
+      }),
     );
     const second = advise(undefined, {}, other);
     await second.connection.ready;
@@ -185,7 +188,7 @@ describe('a sink under a name', () => {
     ]);
     end();
     await eventually(async () =>
-      expect(await server.subscriptions.get('pager')).toMatchObject({ standby: 1, ackTimeoutMs: 1_000 }),
+      expect(await server.subscriptions.get('pager')).toMatchObject({ standby: 1, ackTimeoutMs: 10_000 }),
     );
     expect(first.seqs).toEqual([1, 2]);
     await other.close();

@@ -24,7 +24,7 @@ describe('a task', () => {
   it('is awaited to its end, with its progress', async () => {
     const percents: number[] = [];
     expect([task.isComplete, task.result, task.error]).toEqual([false, null, undefined]);
-    const done = task.waitForCompletion(5_000, { onProgress: (info) => void percents.push(info.percent) });
+    const done = task.waitForCompletion(120_000, { onProgress: (info) => void percents.push(info.percent) });
     Object.assign(scripted.tasks[0] ?? {}, { percent: 50 });
     await eventually('progress', () => percents.includes(50));
     scripted.endTask(task.id);
@@ -67,7 +67,7 @@ describe('a task', () => {
       code: 'VM_E_TIMED_OUT',
       message: expect.stringContaining('vmpulse task show t1') as string,
     });
-    await expect(task.waitForCompletion(5_000, { signal: AbortSignal.timeout(60) })).rejects.toMatchObject({
+    await expect(task.waitForCompletion(120_000, { signal: AbortSignal.timeout(60) })).rejects.toMatchObject({
       code: 'E_ABORT',
     });
     expect((await task.refresh()).isComplete).toBe(false);

@@ -11,7 +11,7 @@ beforeEach(async () => {
   scripted = await ScriptedServer.start();
   scripted.token = 'secret';
   scripted.addVm('web-1', { state: 'running' });
-  server = await VirtualServer.connect(scripted.url, { token: 'secret', timeoutMs: 2_000 });
+  server = await VirtualServer.connect(scripted.url, { token: 'secret', timeoutMs: 60_000 });
 });
 
 afterEach(async () => {

@@ -1,6 +1,7 @@
 /** What a guest does or suffers without having stopped. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { FaultKind, NoStopExpected } from './kind.ts';
+import { patienceMs } from '../../support/real-service.ts';
 import type { Subject } from './subject.ts';
 
 const ordinary = { profile: 'ordinary', strain: 'none' } as const;
@@ -77,7 +78,7 @@ const lives: readonly FaultKind[] = [
     strain: 'core',
     expected: { told: 'guestReset' },
     inject: async ({ vm }) => {
-      await (await vm.reset()).waitForCompletion(60_000);
+      await (await vm.reset()).waitForCompletion(patienceMs);
     },
     afterwards: 'heartbeatStarted',
   },

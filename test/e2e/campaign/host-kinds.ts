@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { freezeProcess, throttleProcess, throttleVcpus } from './cgroup.ts';
 import type { FaultKind } from './kind.ts';
 import { burn, demote } from './strain.ts';
+import { patienceMs } from '../../support/real-service.ts';
 import { type Subject, wallMs } from './subject.ts';
 
 const ordinary = { profile: 'ordinary', strain: 'none' } as const;
@@ -13,12 +14,12 @@ const starvedMs = 10_000;
 
 /** Resolves once the migration is complete. */
 async function migrated(subject: Subject): Promise<void> {
-  for (let tries = 0; tries < 200; tries += 1) {
+  for (let tries = 0; tries < 2_400; tries += 1) {
     const answer = (await subject.qmp({ execute: 'query-migrate' })) as { status?: unknown };
     if (answer.status === 'completed') return;
     await delay(100);
   }
-  throw new Error('the migration did not complete in 20 s');
+  throw new Error('the migration did not complete in 4 min');
 }
 
 /** Operations of the API. */
@@ -29,7 +30,7 @@ const operations: readonly FaultKind[] = [
     ...ordinary,
     ...nothing,
     inject: async ({ vm }) => {
-      await (await vm.turnOff()).waitForCompletion(60_000);
+      await (await vm.turnOff()).waitForCompletion(patienceMs);
     },
     end: 'off',
   },
@@ -39,7 +40,7 @@ const operations: readonly FaultKind[] = [
     ...ordinary,
     expected: { told: 'turnedOffByGuest' },
     inject: async ({ vm }) => {
-      await (await vm.guestOS.shutdown()).waitForCompletion(60_000);
+      await (await vm.guestOS.shutdown()).waitForCompletion(patienceMs);
     },
     end: 'off',
   },
@@ -50,7 +51,7 @@ const operations: readonly FaultKind[] = [
     strain: 'core',
     expected: { told: 'guestReset' },
     inject: async ({ vm }) => {
-      await (await vm.reset()).waitForCompletion(60_000);
+      await (await vm.reset()).waitForCompletion(patienceMs);
     },
     afterwards: 'heartbeatStarted',
   },
@@ -60,9 +61,9 @@ const operations: readonly FaultKind[] = [
     ...ordinary,
     ...nothing,
     inject: async ({ vm }) => {
-      await (await vm.pause()).waitForCompletion(60_000);
+      await (await vm.pause()).waitForCompletion(patienceMs);
       await delay(4_000);
-      await (await vm.resume()).waitForCompletion(60_000);
+      await (await vm.resume()).waitForCompletion(patienceMs);
     },
   },
   {
@@ -72,9 +73,9 @@ const operations: readonly FaultKind[] = [
     strain: 'core',
     ...nothing,
     inject: async ({ vm }) => {
-      await (await vm.save()).waitForCompletion(60_000);
+      await (await vm.save()).waitForCompletion(patienceMs);
       await delay(2_000);
-      await (await vm.startup()).waitForCompletion(60_000);
+      await (await vm.startup()).waitForCompletion(patienceMs);
     },
   },
 ];

@@ -10,7 +10,7 @@ import type { Processors } from './strain.ts';
 import { type Subject, wallMs } from './subject.ts';
 
 /** A restored guest ticks within a second or two. */
-const restoredTickMs = 120_000;
+const restoredTickMs = 240_000;
 /** No ticker of the campaign's is slower. */
 const slowestTickerMs = 1_000;
 const leastWarmUpMs = 500;
@@ -18,7 +18,7 @@ const leastWarmUpMs = 500;
 const tickingQuietMs = 2_500;
 const otherQuietMs = 1_000;
 /** Past its bound an event is still waited for, so that a late one is told from a missed one. */
-const graceMs = 30_000;
+const graceMs = 240_000;
 
 /** Plays one round. Never rejects: what could not be set up is a result too. */
 export async function playRound(
@@ -98,7 +98,7 @@ async function listenOn(subject: Subject, kind: FaultKind): Promise<string[]> {
   const ticking = endOf(kind) === 'ticking';
   await delay(kind.quietMs ?? (ticking ? tickingQuietMs : otherQuietMs));
   if (!ticking) return [];
-  return subject.ticking(60_000).then(
+  return subject.ticking(240_000).then(
     () => [],
     (error: unknown) => [error instanceof Error ? error.message : String(error)],
   );
@@ -118,7 +118,7 @@ async function awaitTold(
   const { expected } = kind;
   if (expected.told === null) return undefined;
   if (!expectsStop(expected) && expected.optional === true) return undefined;
-  const waitMs = expected.boundMs === undefined ? 60_000 : expected.boundMs + graceMs;
+  const waitMs = expected.boundMs === undefined ? graceMs : expected.boundMs + graceMs;
   const leftMs = Math.max(graceMs, faultMs + waitMs - wallMs());
   try {
     await subject.heard(expected.told, sinceMs, leftMs);

@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { StopVerdict } from '@vmpulse/wire';
 import type { CountedFrom, FaultKind } from './kind.ts';
 import { watchdogS } from './profile.ts';
+import { patienceMs } from '../../support/real-service.ts';
 import { type Subject, wallMs } from './subject.ts';
 
 /**
@@ -61,7 +62,7 @@ const facts: readonly FaultKind[] = [
     ...stop('panicked', 'fault', eventMs),
     inject: async ({ vm }) => {
       const faultMs = wallMs();
-      await (await vm.injectNmi()).waitForCompletion(60_000);
+      await (await vm.injectNmi()).waitForCompletion(patienceMs);
       return faultMs;
     },
   },
@@ -95,7 +96,7 @@ const facts: readonly FaultKind[] = [
     ...ordinary,
     ...stop('exited', 'fault', eventMs),
     inject: async (subject) => {
-      await (await subject.vm.pause()).waitForCompletion(60_000);
+      await (await subject.vm.pause()).waitForCompletion(patienceMs);
       await delay(500);
       const faultMs = wallMs();
       subject.kill('SIGKILL');
@@ -233,7 +234,7 @@ const silences: readonly FaultKind[] = [
     ...stop(['hung', 'busy', 'spinning'], 'fault', 10_000 + 2_000),
     inject: async ({ vm }) => {
       const faultMs = wallMs();
-      await (await vm.reset()).waitForCompletion(60_000);
+      await (await vm.reset()).waitForCompletion(patienceMs);
       return faultMs;
     },
   },

@@ -6,7 +6,7 @@ import { eventTypeOf, type EventType, type VirtualMachine, type VmEvent } from '
 import { eventually, patienceMs, type RealService } from '../../support/real-service.ts';
 import { runQmp } from './qmp.ts';
 
-const consoleTimeoutMs = 120_000;
+const consoleTimeoutMs = 240_000;
 
 /** An event with when it came to the client's sink, wall time in ms. */
 export interface Arrival {

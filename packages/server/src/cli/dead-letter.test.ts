@@ -12,7 +12,7 @@ import { ScriptedTerminal } from '../../../../test/support/scripted-terminal.ts'
 import { SqliteStore } from '../store/sqlite-store.ts';
 import { runProgram } from './program.ts';
 
-const clock = new BriskClock();
+const clock = new BriskClock(5).hurry();
 let directory: string;
 let store: SqliteStore;
 let http: HttpFixture;
@@ -52,7 +52,7 @@ async function run(...args: string[]): Promise<string> {
 
 const vm = { id: '11111111-1111-4111-8111-111111111111', name: 'web-1' };
 const eventually = (read: () => unknown): ReturnType<typeof expect.poll> =>
-  expect.poll(read, { timeout: 30_000, interval: 10 });
+  expect.poll(read, { timeout: 120_000, interval: 10 });
 
 it('a dead letter outlives the service, is replayed to the sink that failed, and is dropped for good', async () => {
   await run('create', 'pager', '--type', 'configurationChanged', '--max-attempts', '2');

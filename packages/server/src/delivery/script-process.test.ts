@@ -5,35 +5,45 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { eventually } from '../../../../test/support/eventually.ts';
-import { SystemClock } from '../clock.ts';
+import { SimulatedClock } from '../../../../test/support/simulated-clock.ts';
+import { type Clock, SystemClock } from '../clock.ts';
 import { type ScriptResult, type ScriptRun, runScript } from './script-process.ts';
 
 const clock = new SystemClock();
+/** For what is to come by itself: a busy machine takes its time. */
+const patienceMs = 120_000;
 let directory: string;
+let over: AbortController;
 
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'vmpulse-script-'));
+  over = new AbortController();
 });
 
 afterEach(async () => {
+  over.abort();
   await rm(directory, { recursive: true });
 });
 
-function run(command: readonly string[], options: Partial<ScriptRun> = {}): Promise<ScriptResult> {
-  return runScript(clock, {
+function run(
+  command: readonly string[],
+  options: Partial<ScriptRun> = {},
+  time: Clock = clock,
+): Promise<ScriptResult> {
+  return runScript(time, {
     command,
     directory,
     environment: { PATH: '/usr/bin:/bin' },
     input: '{"seq":1}\n',
-    timeoutMs: 10_000,
+    timeoutMs: patienceMs,
     termMs: 200,
     signal: new AbortController().signal,
     ...options,
   });
 }
 
-const sh = (script: string, options: Partial<ScriptRun> = {}): Promise<ScriptResult> =>
-  run(['/bin/sh', '-c', script], options);
+const sh = (script: string, options: Partial<ScriptRun> = {}, time: Clock = clock): Promise<ScriptResult> =>
+  run(['/bin/sh', '-c', script], options, time);
 
 /** Is there such a process, and is it more than a zombie? */
 function lives(pid: number): boolean {
@@ -42,6 +52,24 @@ function lives(pid: number): boolean {
   } catch {
     return false;
   }
+}
+
+/** A clock on which no time passes before the script wrote `file`, and then less than half as much as passes. */
+function clockFrom(file: string): Clock {
+  const time = new SimulatedClock();
+  const path = join(directory, file);
+  const goOn = async (): Promise<void> => {
+    const isThere = (): boolean => existsSync(path) && statSync(path).size > 0;
+    for (; !over.signal.aborted; await clock.sleep(25)) if (isThere()) await time.advanceAsync(10);
+  };
+  void goOn();
+  return time;
+}
+
+/** One that was killed is gone as soon as it has its turn. */
+async function gone(file: string): Promise<void> {
+  const pid = await pidIn(file);
+  await eventually('its end', () => !lives(pid));
 }
 
 const pidIn = async (file: string): Promise<number> => Number(await readFile(join(directory, file), 'utf8'));
@@ -101,10 +129,11 @@ test('one that closes its input or never reads it is as good as any', async () =
 });
 
 test('one that is late is told to end, and may say so', async () => {
-  const result = await sh("trap 'echo bye; exit 9' TERM; while :; do sleep 0.02; done", {
-    timeoutMs: 200,
-    termMs: 5_000,
-  });
+  const result = await sh(
+    "trap 'echo bye; exit 9' TERM; echo > ready; while :; do sleep 0.02; done",
+    { timeoutMs: 200, termMs: patienceMs },
+    clockFrom('ready'),
+  );
   expect(result).toMatchObject({ outcome: 'timedOut', exitStatus: 9 });
   expect(result.output).toMatch(/bye\n$/u);
   expect(result.detail).toContain('longer than 0.2 s');
@@ -113,35 +142,41 @@ test('one that is late is told to end, and may say so', async () => {
 test('one that ignores SIGTERM, and children that do, are killed', async () => {
   const result = await sh(
     `trap '' TERM; (echo $BASHPID; exec sh -c 'echo $$ > child; while :; do sleep 0.05; done') & ` +
-      'echo $$ > leader; while :; do sleep 0.05; done',
+      'until [ -s child ]; do sleep 0.01; done; echo $$ > leader; while :; do sleep 0.05; done',
     { timeoutMs: 300 },
+    clockFrom('leader'),
   );
   expect(result).toMatchObject({ outcome: 'timedOut', signal: 'SIGKILL' });
-  expect(result.durationMs).toBeGreaterThanOrEqual(490);
-  for (const file of ['leader', 'child']) expect(lives(await pidIn(file))).toBe(false);
+  expect(result.durationMs).toBeGreaterThanOrEqual(500);
+  for (const file of ['leader', 'child']) await gone(file);
 });
 
 test('what a script leaves behind when it ends is ended too, also where it ignores SIGTERM', async () => {
   const result = await sh(
-    `(trap '' TERM; sh -c 'echo $$ > child; exec sleep 60' & sleep 60) & until [ -s child ]; do sleep 0.01; done`,
+    `(trap '' TERM; sh -c 'echo $$ > child; exec sleep 1000' & sleep 1000) & ` +
+      'until [ -s child ]; do sleep 0.01; done',
   );
   expect(result).toMatchObject({ outcome: 'ok', exitStatus: 0 });
-  expect(lives(await pidIn('child'))).toBe(false);
+  await gone('child');
 });
 
 test('a process that left the group and holds the output open does not hold up the end', async () => {
+  // It ends, or this test does not.
   const result = await sh(
-    "setsid sh -c 'echo $$ > child; exec sleep 60' & until [ -s child ]; do sleep 0.01; done",
+    "setsid sh -c 'echo $$ > child; exec sleep 1000' & until [ -s child ]; do sleep 0.01; done",
   );
   const pid = await pidIn('child');
   process.kill(pid, 'SIGKILL');
   expect(result.outcome).toBe('ok');
-  expect(result.durationMs).toBeLessThan(5_000);
 });
 
 test('of gigabytes of output only the end is kept, and no more is read than bears the pace', async () => {
   const before = process.memoryUsage().rss;
-  const endless = await run(['/usr/bin/yes', 'a line'], { timeoutMs: 700 });
+  const endless = await sh(
+    "echo > began; exec yes 'a line'",
+    { timeoutMs: 1_000, termMs: patienceMs },
+    clockFrom('began'),
+  );
   expect(endless).toMatchObject({ outcome: 'timedOut', signal: 'SIGTERM' });
   expect(Buffer.byteLength(endless.output)).toBe(4_096);
   expect(process.memoryUsage().rss - before).toBeLessThan(64 * 1024 * 1024);
@@ -154,14 +189,14 @@ test('of gigabytes of output only the end is kept, and no more is read than bear
 
 test('one that is to end because the service stops is ended', async () => {
   const stop = new AbortController();
-  const ending = sh('echo $$ > leader; sleep 60', { signal: stop.signal });
+  const ending = sh('echo $$ > leader; sleep 1000', { signal: stop.signal }, clockFrom('leader'));
   await eventually(
     'its start',
     () => existsSync(join(directory, 'leader')) && statSync(join(directory, 'leader')).size > 0,
   );
   stop.abort();
   expect(await ending).toMatchObject({ outcome: 'failed', signal: 'SIGTERM', detail: 'the service stops' });
-  expect(lives(await pidIn('leader'))).toBe(false);
+  await gone('leader');
 });
 
 test.runIf(process.getuid?.() === 0)(

@@ -247,8 +247,9 @@ describe('an endpoint that fails', () => {
 });
 
 describe('many webhooks', () => {
-  it('of which 100 are stuck do not delay the one that works', async () => {
-    const { log, webhooks } = await bench();
+  it('of which 99 are stuck do not delay the one that works', async () => {
+    // No time passes: nothing that is told waits for an attempt of the others to be given up.
+    const { log, webhooks } = await bench(new SimulatedClock());
     const stuck = await endpointOf(() => undefined);
     const works = await endpointOf();
     for (let count = 0; count < 99; count += 1) {
@@ -257,10 +258,8 @@ describe('many webhooks', () => {
     await webhooks.create({ name: 'works', url: works.url });
     await happen(log);
     await eventually('all to be stuck', () => stuck.received.length === 99);
-    const beganMs = performance.now();
     for (let count = 0; count < 50; count += 1) await happen(log);
     await eventually('51 deliveries', () => works.received.length === 51);
-    expect(performance.now() - beganMs).toBeLessThan(2_000);
     await expect(webhooks.create({ name: 'more', url: works.url })).rejects.toMatchObject({
       code: 'VM_E_OUT_OF_RESOURCE',
     });

@@ -141,7 +141,7 @@ describe('subscriptions over HTTP', () => {
 
   it('cut off a consumer that reads on and answers nothing, and serve the one that waits', async () => {
     await http.server.close();
-    http = await startHttp({ clock: new BriskClock() });
+    http = await startHttp({ clock: new BriskClock(5).hurry() });
     await put({ ackTimeoutMs: 1_000 });
     const hung = await take();
     await message(hung, 'lease');

@@ -84,7 +84,7 @@ it('no guest is halted for a dump after its evidence was given up', async () => 
         `${vm.slice(-2)}: ${(atMs - (given.get(vm)?.atMs ?? 0)) / 1_000} s after it was given up`,
     ),
   ).toEqual([]);
-}, 60_000);
+});
 
 it('dumps that are written at once together leave the room that each of them must leave', async () => {
   const { bavail, bsize } = await statfs(directory);
@@ -99,4 +99,4 @@ it('dumps that are written at once together leave the room that each of them mus
     await settle();
     await clock.advanceAsync(5_000);
   }
-}, 60_000);
+});

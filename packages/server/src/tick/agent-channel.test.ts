@@ -8,6 +8,9 @@ import { SimulatedClock } from '../../../../test/support/simulated-clock.ts';
 import { maxAgentQueue } from './agent-channel.ts';
 import type { GuestAgent } from './guest-agent.ts';
 
+/** For what is to come by itself: a busy machine takes its time. */
+const patienceMs = 60_000;
+
 let port: ScriptedAgent;
 let agent: GuestAgent;
 const { use } = agentOnSocket((openedPort, made) => {
@@ -20,7 +23,7 @@ describe('commands', () => {
     const name = agent.hostName();
     await until(() => port.commands.length === 1);
     const order: string[] = [];
-    const ping = agent.ping(5_000).then(() => order.push('ping'));
+    const ping = agent.ping(patienceMs).then(() => order.push('ping'));
     const info = agent.freezeStatus().then(() => order.push('freeze'));
     port.answer('guest-fsfreeze-status', 'thawed');
     for (let i = 0; i < 10; i++) await turn();
@@ -114,7 +117,7 @@ describe('commands', () => {
       port.write(answer.subarray(1));
       return null;
     });
-    const name = agent.hostName(500);
+    const name = agent.hostName(patienceMs);
     await until(() => port.syncs === 1);
     for (let i = 0; i < 10; i++) await turn();
     expect(port.commands).toEqual([]);
@@ -224,7 +227,7 @@ describe('a hostile agent', () => {
   });
 
   it('that says what nobody asked is not believed later', async () => {
-    expect((await agent.ping(5_000)).answered).toBe(true);
+    expect((await agent.ping(patienceMs)).answered).toBe(true);
     port.write('{"return":{"host-name":"unasked"}}\n');
     for (let i = 0; i < 10; i++) await turn();
     port.answer('guest-get-host-name', { 'host-name': 'asked' });
@@ -236,7 +239,7 @@ describe('a hostile agent', () => {
     port.script.set('guest-sync-delimited', () =>
       Buffer.concat([Buffer.from(`${'x'.repeat(20_000)}\n${'y'.repeat(9_000)}`), port.syncAnswer()]),
     );
-    expect((await agent.ping(900)).answered).toBe(true);
+    expect((await agent.ping(patienceMs)).answered).toBe(true);
     expect(port.syncs).toBe(1);
   });
 

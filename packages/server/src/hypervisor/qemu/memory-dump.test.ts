@@ -17,6 +17,7 @@ describe('A dump of memory from a QEMU that answers by script', () => {
   let folder: string;
   let monitor: ScriptedMonitor;
   let machine: QemuMachine;
+  let clock: BriskClock;
   let told: string[];
   let formats: string[];
   /** What the dump writes; null: it goes on until nobody reads. */
@@ -92,7 +93,8 @@ describe('A dump of memory from a QEMU that answers by script', () => {
       accelerator: 'tcg' as const,
       startedAt: new Date(0).toISOString(),
     };
-    machine = new QemuMachine({ record, clock: new BriskClock(), child: null });
+    clock = new BriskClock(5);
+    machine = new QemuMachine({ record, clock, child: null });
     machine.setListener(({ kind }: HypervisorEvent) => void told.push(kind));
     await machine.link.connect();
   });
@@ -156,6 +158,7 @@ describe('A dump of memory from a QEMU that answers by script', () => {
 
   it('is no dump where QEMU has written all and never says that it ended', async () => {
     isEndless = true;
+    clock.hurry();
     await expect(begin()).rejects.toMatchObject({ code: 'VM_E_TIMED_OUT' });
     expect(await kept()).toEqual([]);
     // The next one is refused for what QEMU says, and not because this one were still under way.

@@ -65,7 +65,7 @@ describe('A QMP connection', () => {
   let told: Told;
   const open: QmpConnection[] = [];
   const connect = async (clock = new SystemClock()): Promise<QmpConnection> => {
-    const connection = await QmpConnection.open(path, clock, told, 1_000);
+    const connection = await QmpConnection.open(path, clock, told, 120_000);
     open.push(connection);
     return connection;
   };
