@@ -279,10 +279,11 @@ export class Recovery implements RecoveryService {
 
   #decide(record: RecoveryRecord, incident: Incident, vm: VmInfo, policy: RecoveryPolicy): Decision {
     const nowMs = this.#book.nowMs();
-    const { bootWindowMs } = this.#ports.machines.recoverable(vm.id);
+    const { bootWindowMs, unread } = this.#ports.machines.recoverable(vm.id);
     const seenFromMs = nowMs + this.#unseenForMs(vm);
     const brake = this.#fleet.brake(vm.id, incident);
-    return planRecovery(planInput({ record, incident, vm, policy, bootWindowMs, seenFromMs, brake, nowMs }));
+    const machine = { bootWindowMs, unread, seenFromMs };
+    return planRecovery(planInput({ record, incident, vm, policy, machine, brake, nowMs }));
   }
 
   /** With its time as people read it: the wall clock may have been set since the service began. */

@@ -14,6 +14,7 @@ import {
   type Decision,
   type LastStep,
   type PlanInput,
+  type PlannedMachine,
   type WaitReason,
   disturbs,
 } from './plan.ts';
@@ -50,13 +51,11 @@ export function planInput(given: {
   readonly incident: Incident;
   readonly vm: VmInfo;
   readonly policy: RecoveryPolicy;
-  readonly bootWindowMs: number;
-  /** See `PlannedMachine`. */
-  readonly seenFromMs: number;
+  readonly machine: Pick<PlannedMachine, 'bootWindowMs' | 'unread' | 'seenFromMs'>;
   readonly brake: Brake;
   readonly nowMs: number;
 }): PlanInput {
-  const { record, incident, vm, policy, bootWindowMs, seenFromMs, brake, nowMs } = given;
+  const { record, incident, vm, policy, machine, brake, nowMs } = given;
   const { runningSinceMs, taken, jitter } = incident;
   // In a dry run nothing is turned off: the plan goes on as if.
   const pretendsOff = incident.last?.dryRun === true && incident.last.step === 'turnOff';
@@ -68,8 +67,7 @@ export function planInput(given: {
       busy: vm.task !== null || vm.operations.length === 0,
       verdict: vm.state === 'turnedOff' ? 'exited' : vm.guest.verdict,
       hold: vm.guest.hold?.reason ?? null,
-      bootWindowMs,
-      seenFromMs,
+      ...machine,
     },
     attemptsMs: record.attempts
       .filter(({ counts, dryRun }) => counts && dryRun === policy.dryRun)

@@ -154,6 +154,7 @@ describe('held back', () => {
       (verdict): [string, Change] => [verdict, { machine: { verdict } }],
     ),
     ['unknown', { machine: { verdict: 'suspected' } }],
+    ['unknown', { machine: { verdict: 'booting', unread: true }, stop: { last: done('start') } }],
     ['unknown', { machine: { verdict: 'notObserved' } }],
     ['booting', { machine: { verdict: 'alive' } }],
     ['suspended', { machine: { verdict: 'hung', state: 'paused' } }],

@@ -40,6 +40,8 @@ export interface PlannedMachine {
   /** Reason of the hold on its watch. */
   readonly hold: string | null;
   readonly bootWindowMs: number;
+  /** It sends more than was read of it yet. */
+  readonly unread?: boolean;
   /** Until then what is known of it may be what an earlier service, or this one before a stall, knew. */
   readonly seenFromMs?: number;
 }
@@ -206,10 +208,13 @@ function held(reason: HeldBackReason, detail: string): Decision {
   return { do: 'holdBack', reason, detail };
 }
 
-function holdBack({ state, busy, verdict, hold }: PlannedMachine, settled: boolean): Decision | null {
+function holdBack(machine: PlannedMachine, settled: boolean): Decision | null {
+  const { state, busy, verdict, hold, unread = false } = machine;
   const steady = state === 'running' || state === 'paused' || state === 'turnedOff';
   if (busy || !steady) return held('operation', 'an operation is under way on it, or it is looked for');
   if (hold !== null) return held('hold', `its watch is held: ${hold}`);
+  // A tick may be among it.
+  if (unread) return held('unknown', 'what it sends is not read to its end yet');
   // After a step of recovery's own it had its time; one that was started is not observed before its first tick.
   if (settled && (verdict === 'booting' || verdict === 'notObserved')) return null;
   const why = heldVerdicts[verdict];

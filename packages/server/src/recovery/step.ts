@@ -11,7 +11,7 @@ export interface RecoverableMachines {
   get(vm: string): VmInfo;
   /** All; needed where events were missed. */
   list?(): VmInfo[];
-  recoverable(vm: string): Pick<RecoverableMachine, 'bootWindowMs' | 'operationsBegun'>;
+  recoverable(vm: string): Pick<RecoverableMachine, 'bootWindowMs' | 'operationsBegun' | 'unread'>;
   /** Carries an operation out, to its end. `stillWanted` is asked right before what cannot be taken back. */
   perform(vm: string, operation: TaskOperation, stillWanted?: () => boolean): Promise<void>;
 }

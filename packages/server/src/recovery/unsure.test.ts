@@ -59,6 +59,20 @@ describe('what an earlier service knew', () => {
     expect(served.resets(id)).toBe(1);
   });
 
+  it('takes as long to be outdated as the port of its heartbeat is not read to its end', async () => {
+    const id = await served.running({ action: 'reset' });
+    await served.recovery.close();
+    await served.stopped(id);
+    await served.restart();
+    served.watch(id).verdict = 'hung';
+    served.ticks.backlogged = true;
+    await served.clock.advanceAsync(60_000);
+    expect([served.recovery.info(id).state, served.resets(id)]).toEqual(['heldBack', 0]);
+    served.ticks.backlogged = false;
+    await served.clock.advanceAsync(5_000);
+    expect(served.resets(id)).toBe(1);
+  });
+
   it('a stall of the service is like its start, whoever notices it', async () => {
     const sight = new Sight(served.clock);
     for (const notice of ['late', 'told'] as const) {

@@ -9,6 +9,8 @@ export interface RecoverableMachine {
   readonly bootWindowMs: number;
   /** Operations since the service started, by whomever; it grows with each. */
   readonly operationsBegun: number;
+  /** Its heartbeat's port holds more than was read of it: it sends. */
+  readonly unread: boolean;
   readonly process: RunningMachine | null;
 }
 
@@ -18,6 +20,7 @@ export function recoverable({ watch, record, process, operationsBegun }: Machine
   return {
     bootWindowMs: bootWindowMs(watch.memory().bootMs, mostMs),
     operationsBegun,
+    unread: process?.ticks?.backlogged() === true,
     process: process?.machine ?? null,
   };
 }
