@@ -78,10 +78,12 @@ export async function runScript(clock: Clock, run: ScriptRun): Promise<ScriptRes
   child.stdin.end(run.input);
   const cutOff = new AbortController();
   let late = false;
-  const deadline = clock.setTimer(() => {
+  // One that ended while this process stood still was in time.
+  const cut = (): void => {
     late = true;
     cutOff.abort();
-  }, run.timeoutMs);
+  };
+  const deadline = clock.setTimer(() => clock.afterPoll(cut), run.timeoutMs);
   const abort = (): void => cutOff.abort();
   run.signal.addEventListener('abort', abort, { once: true });
   if (run.signal.aborted) abort();
@@ -224,7 +226,8 @@ class OutputEnd {
 
   /** What is in the pipes still is read, for a short time; then they are closed, whoever holds their other end. */
   async end(): Promise<void> {
-    await Promise.race([Promise.all(this.#ends), this.#clock.sleep(scriptDrainMs)]);
+    const late = (): Error => new Error('others hold the pipes');
+    await withDeadline(this.#clock, Promise.all(this.#ends), scriptDrainMs, late).catch(() => undefined);
     this.#closed = true;
     for (const stream of this.#streams) stream.destroy();
   }

@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { type AddressInfo, type Socket, createServer } from 'node:net';
+import { Worker } from 'node:worker_threads';
 import { afterEach, describe, expect, it } from 'vitest';
 import { makeCertificate } from '../../../../test/support/certificate.ts';
 import { Endpoint, answering } from '../../../../test/support/endpoint.ts';
@@ -30,6 +32,19 @@ const patienceMs = 120_000;
 const send = (url: string, timeoutMs = patienceMs, sender = senderOf()): Promise<Outcome> =>
   sender.send({ url, headers: {}, body: '{}', timeoutMs, signal: new AbortController().signal });
 
+/** A server in a thread of its own: tells its port, then that it was asked; then that its answer has gone. */
+const answeringUnseen = `
+  const { parentPort, workerData } = require('node:worker_threads');
+  const server = require('node:http').createServer((request, response) => {
+    parentPort.postMessage('asked');
+    response.end('', () => {
+      Atomics.store(workerData, 0, 1);
+      Atomics.notify(workerData, 0);
+    });
+  });
+  server.listen(0, '127.0.0.1', () => parentPort.postMessage(server.address().port));
+`;
+
 describe('an attempt', () => {
   it.each([200, 201, 202, 204, 299])('is accepted with %i', async (status) => {
     const { url } = await endpointOf(answering(status));
@@ -57,6 +72,25 @@ describe('an attempt', () => {
     const { error, tookMs } = await send(url, 300);
     expect(error).toBe('no answer within 0.3 s');
     expect(tookMs).toBeLessThan(60_000);
+  });
+
+  it('takes an answer that arrived in time while this process stood still', async () => {
+    const answered = new Int32Array(new SharedArrayBuffer(4));
+    const server = new Worker(answeringUnseen, { eval: true, workerData: answered });
+    opened.push(() => server.terminate());
+    const [port] = (await once(server, 'message')) as [number];
+    const due: (() => void)[] = [];
+    const clock = Object.assign(new SystemClock(), {
+      setTimer: (callback: () => void) => ({ cancel: () => undefined, at: due.push(callback) }),
+    });
+    const sender = new WebhookSender(clock, new Lookups(false));
+    opened.push(() => sender.close());
+    const sent = send(`http://127.0.0.1:${port}/`, 1_000, sender);
+    await once(server, 'message');
+    expect(Atomics.wait(answered, 0, 0, patienceMs)).not.toBe('timed-out');
+    // Now it goes on: what came due is called before sockets are read.
+    due[0]?.();
+    expect(await sent).toMatchObject({ accepted: true, status: 200 });
   });
 
   it('fails at its deadline when the head trickles', async () => {

@@ -151,7 +151,9 @@ class Exchange {
       this.#response === undefined
         ? this.#end({ error: `no answer within ${timeoutMs / 1_000} s` })
         : this.#end({ response: this.#response });
-    this.#timers.push(this.#clock.setTimer(late, timeoutMs));
+    // An answer that arrived while this process stood still is read first.
+    const due = (): void => this.#clock.afterPoll(late);
+    this.#timers.push(this.#clock.setTimer(due, timeoutMs));
     signal.addEventListener('abort', this.#cut);
     this.#send(open, true);
   }
