@@ -107,13 +107,12 @@ export class SimAgent implements GuestAgentPort {
         late(resolve, reject);
       }, timeoutMs);
       const attempt = (): void => {
+        if (isOver || this.closed || loop.killed) return;
+        world.after(resyncMs, attempt);
         // What is asked of a guest that stands still lies in its port, and is answered once it runs again.
         guest.whenRunning(guest.boots, () => {
-          if (this.closed || loop.killed || isOver) return;
-          if (!guest.agentUp) {
-            world.after(resyncMs, attempt);
-            return;
-          }
+          if (isOver || this.closed || loop.killed || !guest.agentUp) return;
+          isOver = true;
           const value = answer();
           loop.input(guest.agentChannel, () => {
             loop.dirty = true;
