@@ -1,11 +1,12 @@
 /** Runs one seed again and prints the timeline of whom it went wrong for. */
+import { hardTimes } from './hard-times.ts';
 import { runSeed } from './run.ts';
 
 /** Lines kept of one guest. */
 const keptLines = 60;
 
-/** True when the run was without failures. `guest`: print this one's whole timeline. */
-export async function replay(seed: number, guest: string | undefined): Promise<boolean> {
+/** True when the run was without failures. `guest`: print this one's whole timeline. `hard`: in hard times. */
+export async function replay(seed: number, guest: string | undefined, hard: boolean): Promise<boolean> {
   const lines = new Map<string, string[]>();
   const trace = (atMs: number, name: string, text: string): void => {
     const line = `${(atMs / 1_000).toFixed(3).padStart(10)}  ${name.padEnd(10)} ${text}`;
@@ -25,7 +26,10 @@ export async function replay(seed: number, guest: string | undefined): Promise<b
     console.log('');
     lines.set(name, []);
   };
-  const { checks, events, failures } = await runSeed(seed, { trace });
+  const { checks, events, failures } = await runSeed(seed, {
+    trace,
+    ...(hard ? { trial: hardTimes(seed) } : {}),
+  });
   console.log(`seed ${seed}: ${checks} checks, ${events} events, ${failures.length} failures`);
   return failures.length === 0;
 }

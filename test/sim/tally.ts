@@ -17,6 +17,7 @@ export class Tally {
   checks = 0;
   failures = 0;
   private readonly jobs: number;
+  private readonly hard: boolean;
   private readonly faults = new Map<string, number>();
   private readonly sinceMs = performance.now();
   private readonly failed: number[] = [];
@@ -27,8 +28,9 @@ export class Tally {
   private busyMs = 0;
   private simulatedMs = 0;
 
-  constructor(jobs: number) {
+  constructor(jobs: number, hard: boolean) {
     this.jobs = jobs;
+    this.hard = hard;
   }
 
   /** Adds one; answers lines to print. */
@@ -48,7 +50,10 @@ export class Tally {
     const shown = failures
       .slice(0, shownFailures)
       .map(({ rule, guest, text }) => `  ${rule} ${guest}: ${text}`);
-    return [`FAILED seed ${seed} (${failures.length}): npm run sim -- --replay ${seed}`, ...shown];
+    return [
+      `FAILED seed ${seed} (${failures.length}): npm run sim -- --replay ${seed}${this.hard ? ' --hard' : ''}`,
+      ...shown,
+    ];
   }
 
   /** One line on the way. */
