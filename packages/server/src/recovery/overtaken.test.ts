@@ -95,6 +95,23 @@ describe('between a step that is told and the step that is done', () => {
     ]);
   });
 
+  it('an operator turns it off while the end of its start waits to be told: it stays off', async () => {
+    const id = await served.running({ action: 'reset' });
+    const { server } = served;
+    const perform = server.perform.bind(server);
+    server.perform = async (...asked) => {
+      await perform(...asked);
+      await served.run(id, 'turnOff');
+    };
+    served.host.machine(id).kill();
+    await served.stopped(id, 'exited');
+    await served.clock.advanceAsync(600_000);
+    expect([await served.told(), served.state(id)]).toEqual([
+      ['Planned', 'start begun', 'start done'],
+      'turnedOff',
+    ]);
+  });
+
   it('an operator turns it off, and the service is killed: it stays off', async () => {
     const id = await served.running({ action: 'reset', ...waits });
     served.server.perform = () => Promise.race<never>([]);

@@ -121,3 +121,11 @@ it('what came back while the next step waited came back by the one before', () =
   expect(folded.succeeded?.last?.step).toBe('start');
   expect(folded.record.attempts).toEqual([{ ...attempts[0], outcome: 'succeeded' }]);
 });
+
+it('a machine that is turned off while its start waits for the log is off by an operator', () => {
+  const starting = recordOf({ step: 'start', seen: ['turningOn', 'running'] });
+  const off = (previousState: string): RecoveryRecord =>
+    after(starting, 'stateChanged', { state: 'turnedOff', previousState });
+  expect(off('deleteMachine').incident).toBeNull();
+  expect(off('turningOn').incident?.last?.seen).toEqual(['turningOn', 'running', 'turnedOff']);
+});

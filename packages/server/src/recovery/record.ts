@@ -124,9 +124,9 @@ function stateOf(
   times: FoldTimes,
 ): Partial<RecoveryRecord> {
   const { incident, gaveUp, attempts } = record;
-  const { state, previousState, cause } = data;
+  const { state, cause } = data;
   if (incident !== null && cause === 'processExit') return { incident: exited(incident, seq, times) };
-  if (incident !== null && isOwn(incident, seq, times) && isStateOf(incident, state)) {
+  if (incident !== null && isOwn(incident, seq, times) && isStateOf(incident, data)) {
     return { incident: seen(incident, state) };
   }
   if (state === 'turningOn' || state === 'restoring') {
@@ -136,9 +136,11 @@ function stateOf(
     return gaveUp === null && incident === null ? {} : { incident: null, gaveUp: null, attempts: [] };
   }
   // Who turned it off, too; an exit is no turning off, and neither is a start that came to nothing.
-  if (state !== 'turnedOff' || incident === null || previousState === 'turningOn') return {};
+  if (state !== 'turnedOff' || incident === null || isFailedStart(data)) return {};
   return { incident: null, attempts: withoutBegun(attempts) };
 }
+
+type StateChange = VmEvent<'stateChanged'>['data'];
 
 /** States that each step brings about by itself; any other is somebody else's doing. */
 const statesOf: Record<RecoveryStepName, readonly VmState[]> = {
@@ -149,8 +151,13 @@ const statesOf: Record<RecoveryStepName, readonly VmState[]> = {
   start: ['turningOn', 'running', 'turnedOff'],
 };
 
-function isStateOf({ last }: Incident, state: VmState): boolean {
-  return last !== null && statesOf[last.step].includes(state);
+function isStateOf({ last }: Incident, data: StateChange): boolean {
+  if (last === null || !statesOf[last.step].includes(data.state)) return false;
+  return last.step !== 'start' || data.state !== 'turnedOff' || isFailedStart(data);
+}
+
+function isFailedStart({ state, previousState }: StateChange): boolean {
+  return state === 'turnedOff' && (previousState === 'turningOn' || previousState === 'restoring');
 }
 
 /** The process of a guest that had stopped ended by itself: that is told by no further heartbeatStopped. */
